@@ -1,0 +1,1 @@
+"""The `ami` command: wires the hops together; the only place that reads settings."""

@@ -1,0 +1,213 @@
+"""The `ami` command: reads settings and options, wires the hops together, prints results.
+
+Exit status: 0 done, 1 it failed, 2 options, settings or configuration are wrong.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import click
+import typer
+
+from ami_contract.errors import AmiError, SettingsError
+from ami_contract.settings import Settings, load_settings
+
+app = typer.Typer(
+    name="ami",
+    help="AMI 2.0 analytics: from one-second meter readings to sags, sheds and pole health.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def settings() -> Settings:
+    """Settings of this call; also tells child processes where the data lies."""
+    found = load_settings()
+    os.environ["AMI_DATA_DIR"] = str(found.data_dir)
+    return found
+
+
+def parse_time(text: str) -> datetime:
+    """UTC instant of an ISO 8601 text; one without zone is UTC.
+
+    Raises:
+        SettingsError: it is no such text.
+    """
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise SettingsError(
+            f"{text!r} is not a time; write e.g. 2026-03-01T14:00 (UTC) or with an offset"
+        ) from error
+    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+
+
+Config = Annotated[Path, typer.Option("--config", help="Simulation config.", show_default=True)]
+DEMO_CONFIG = Path(__file__).resolve().parent.parent / "simulator" / "configs" / "demo.yaml"
+
+
+@app.command()
+def pubsub(
+    port: Annotated[int | None, typer.Option(help="Port; default AMI_PUBSUB_PORT.")] = None,
+) -> None:
+    """Run the embedded Pub/Sub until stopped."""
+    from ami_cli.serve import run_pubsub
+
+    found = settings()
+    run_pubsub(found, port or found.pubsub_port)
+
+
+@app.command()
+def simulate(
+    config: Config = DEMO_CONFIG,
+    stdout: Annotated[
+        bool, typer.Option("--stdout", help="Print readings as JSON Lines, publish nothing.")
+    ] = False,
+    duration: Annotated[
+        float | None, typer.Option(help="Seconds to simulate; default: until stopped.")
+    ] = None,
+    speed: Annotated[str, typer.Option(help="Simulated seconds per second, or max.")] = "1",
+    start: Annotated[
+        str | None, typer.Option("--from", help="First moment (UTC); default: now.")
+    ] = None,
+    end: Annotated[str | None, typer.Option("--to", help="First moment after the run.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Another seed.")] = None,
+    truth: Annotated[
+        Path | None, typer.Option(help="Folder for the ground truth of the run.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check the config and say what would be done.")
+    ] = False,
+) -> None:
+    """Simulate meters and gateways and publish their readings."""
+    from ami_cli.simulation import SimulationOrder, run_simulation
+
+    order = SimulationOrder(
+        config=config,
+        stdout=stdout,
+        duration_s=duration,
+        speed=speed,
+        start=parse_time(start) if start else None,
+        end=parse_time(end) if end else None,
+        seed=seed,
+        truth=truth,
+        dry_run=dry_run,
+    )
+    run_simulation(settings(), order)
+
+
+@app.command()
+def ingest(
+    drain: Annotated[
+        float | None,
+        typer.Option(help="Stop after this many seconds without a message."),
+    ] = None,
+) -> None:
+    """Store what arrives on the subscription, until stopped."""
+    from ami_cli.ingestion import run_ingest
+
+    run_ingest(settings(), drain)
+
+
+@app.command(name="import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="CSV (also .gz, .bz2, .zst) or Parquet file.")],
+    mapping: Annotated[Path, typer.Option("--map", help="YAML map; see docs/import.md.")],
+) -> None:
+    """Store readings from a file of somebody else's shape."""
+    from ami_cli.ingestion import run_import
+
+    run_import(settings(), file, mapping)
+
+
+@app.command()
+def ledger(
+    truth: Annotated[Path | None, typer.Option(help="Ground truth of the simulated runs.")] = None,
+    output: Annotated[str, typer.Option("--format", help="table, csv or json.")] = "table",
+) -> None:
+    """Balance every meter: expected = stored + dead-lettered + lost; exit 1 unless it closes."""
+    from ami_cli.query import print_ledger
+
+    print_ledger(settings(), truth, output)
+
+
+@app.command()
+def build(
+    start: Annotated[
+        str | None, typer.Option("--from", help="Only hours that end after this (UTC).")
+    ] = None,
+    end: Annotated[
+        str | None, typer.Option("--to", help="Only hours that begin before this (UTC).")
+    ] = None,
+) -> None:
+    """Materialize all that is pending, through Dagster, and publish the warehouse."""
+    from ami_cli.building import run_build
+
+    since = parse_time(start) if start else None
+    until = parse_time(end) if end else None
+    run_build(settings(), since, until)
+
+
+@app.command()
+def sql(
+    statement: Annotated[str, typer.Argument(help="One SELECT.")],
+    output: Annotated[str, typer.Option("--format", help="table, csv or json.")] = "table",
+) -> None:
+    """Query the published warehouse (and raw_meter_readings as they stand now)."""
+    from ami_cli.query import print_query
+
+    print_query(settings(), statement, output)
+
+
+@app.command()
+def up() -> None:
+    """Run Pub/Sub, ingest and Dagster until stopped; publish to it with `ami simulate`."""
+    from ami_cli.demo import run_up
+
+    run_up(settings())
+
+
+@app.command()
+def demo(
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Headless, in a folder of its own; verifies and exits."),
+    ] = False,
+    config: Config = DEMO_CONFIG,
+) -> None:
+    """Run the whole platform on simulated meters and leave the Dagster UI open."""
+    from ami_cli.demo import run_demo
+    from ami_cli.demo_check import run_check
+
+    if check:
+        run_check(settings(), config)
+    else:
+        run_demo(settings(), config)
+
+
+def main() -> None:
+    """Entry point: runs `app` and turns errors raised on purpose into one line."""
+    try:
+        app(standalone_mode=False)
+    except SettingsError as error:
+        click.echo(f"ami: {error}", err=True)
+        sys.exit(2)
+    except AmiError as error:
+        click.echo(f"ami: {error}", err=True)
+        sys.exit(1)
+    except click.exceptions.Abort:
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+"""Terminal helpers: read counters, give progress lines where a person or a log reads them."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from rich.console import Console
+
+console = Console(stderr=True, highlight=False)
+
+
+def is_interactive() -> bool:
+    """Whether a person watches standard error."""
+    return sys.stderr.isatty()
+
+
+def say(line: str) -> None:
+    """One line on standard error, unwrapped, above a spinner if one turns."""
+    console.print(line, markup=False, soft_wrap=True)
+
+
+@contextmanager
+def stopping_on_signals() -> Iterator[threading.Event]:
+    """An event that SIGTERM and SIGINT set; a second signal ends the process the usual way."""
+    stop = threading.Event()
+    previous = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def ask(number: int, _frame: FrameType | None) -> None:
+        stop.set()
+        signal.signal(number, signal.SIG_DFL)
+
+    for number in previous:
+        signal.signal(number, ask)
+    try:
+        yield stop
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,132 @@
+"""Names and places in the lake: every path and partition key the platform uses is made here.
+
+Layout below `AMI_DATA_DIR` (see docs/architecture.md). Files are immutable once they carry their
+final name; a name that starts with a dot is being written and belongs to nobody else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+HOUR: Final = timedelta(hours=1)
+PARTITION_FORMAT: Final = "%Y-%m-%d-%H:%M"
+
+
+def floor_hour(instant: datetime) -> datetime:
+    """Start of the UTC hour that holds `instant` (which must carry a zone)."""
+    return instant.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+
+
+def partition_key(hour: datetime) -> str:
+    """Dagster key of an hour, e.g. `2026-03-01-14:00`."""
+    return hour.astimezone(UTC).strftime(PARTITION_FORMAT)
+
+
+def hour_of_key(key: str) -> datetime:
+    """Hour of a key made by `partition_key`; raises ValueError for any other text."""
+    return datetime.strptime(key, PARTITION_FORMAT).replace(tzinfo=UTC)
+
+
+def hour_folder(hour: datetime) -> str:
+    """Folder of an hour below a table's folder: `dt=YYYY-MM-DD/hr=HH`."""
+    return hour.astimezone(UTC).strftime("dt=%Y-%m-%d/hr=%H")
+
+
+def hour_of_folder(folder: Path) -> datetime:
+    """Hour of a folder `…/dt=YYYY-MM-DD/hr=HH`; raises ValueError for any other."""
+    day, hour = folder.parent.name, folder.name
+    return datetime.strptime(f"{day} {hour}", "dt=%Y-%m-%d hr=%H").replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class DataDir:
+    """The one folder that holds all a local run writes.
+
+    Attributes:
+        root: `AMI_DATA_DIR`, absolute.
+    """
+
+    root: Path
+
+    @property
+    def pubsub(self) -> Path:
+        """Journal of the embedded Pub/Sub."""
+        return self.root / "pubsub"
+
+    @property
+    def archive(self) -> Path:
+        """Raw archive: what arrived, as it arrived; segments by hour of arrival."""
+        return self.root / "archive"
+
+    @property
+    def landing(self) -> Path:
+        """Landing: Parquet by hour of `event_ts`, duplicates possible."""
+        return self.root / "landing"
+
+    @property
+    def readings(self) -> Path:
+        """Compacted hours: `readings-*` (deduplicated, sorted), `copies-*` (the removed copies)
+        and the hour's `manifest.json`, which says what counts."""
+        return self.root / "readings"
+
+    @property
+    def deadletter(self) -> Path:
+        """What was refused, with its reason; segments by hour of arrival."""
+        return self.root / "deadletter"
+
+    @property
+    def deadletter_payloads(self) -> Path:
+        """Whole payloads of dead letters that are too long to stand in their line, by hash."""
+        return self.deadletter / "payloads"
+
+    @property
+    def registry(self) -> Path:
+        """The fleet, as CSV that users edit."""
+        return self.root / "registry" / "meters.csv"
+
+    @property
+    def imports(self) -> Path:
+        """One summary per imported file and mapping, written last."""
+        return self.root / "imports"
+
+    @property
+    def truth(self) -> Path:
+        """Ground truth of simulated runs."""
+        return self.root / "truth"
+
+    @property
+    def warehouse(self) -> Path:
+        """DuckDB file that dbt alone writes."""
+        return self.root / "warehouse" / "warehouse.duckdb"
+
+    @property
+    def published_warehouse(self) -> Path:
+        """DuckDB snapshot that readers attach; replaced whole."""
+        return self.root / "warehouse" / "serve.duckdb"
+
+    @property
+    def dagster_home(self) -> Path:
+        """Dagster's instance folder."""
+        return self.root / "dagster"
+
+    @property
+    def logs(self) -> Path:
+        """Logs of the processes that `ami demo` and `ami up` start."""
+        return self.root / "logs"
+
+    @property
+    def run(self) -> Path:
+        """Lock and pid files of running processes."""
+        return self.root / "run"
+
+
+def hours_between(start: datetime, end: datetime) -> Iterator[datetime]:
+    """Every UTC hour that meets [start, end)."""
+    hour = floor_hour(start)
+    while hour < end:
+        yield hour
+        hour += HOUR

@@ -1,0 +1,93 @@
+"""Settings: every knob that comes from the environment (`AMI_…`) or `.env`, read once.
+
+Entry points build `Settings` and hand values on; no other module reads the environment.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import AliasChoices, Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from ami_contract.errors import SettingsError
+from ami_contract.lake import DataDir
+
+
+class Settings(BaseSettings):
+    """All settings with their defaults; a variable is `AMI_` and the name in capitals."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="AMI_", env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
+    )
+
+    profile: Literal["local", "gcp"] = Field(
+        "local", description="local: everything on this machine; gcp: Google Cloud."
+    )
+    data_dir: Path = Field(
+        Path(".ami"), description="Folder that holds everything a local run writes."
+    )
+    project_id: str = Field(
+        "ami-local", description="Google Cloud project; any name serves the embedded Pub/Sub."
+    )
+    pubsub_topic: str = Field("ami-meter-data", description="Topic of the readings.")
+    pubsub_subscription: str = Field(
+        "ami-meter-data-sub", description="Subscription that the ingest pulls."
+    )
+    pubsub_emulator_host: str = Field(
+        "",
+        description="host:port of another Pub/Sub emulator; empty: the embedded one.",
+        validation_alias=AliasChoices("AMI_PUBSUB_EMULATOR_HOST", "PUBSUB_EMULATOR_HOST"),
+    )
+    pubsub_port: int = Field(8085, ge=1, le=65535, description="Port of the embedded Pub/Sub.")
+    dagster_port: int = Field(3000, ge=1, le=65535, description="Port of the Dagster UI.")
+    ingest_max_messages: int = Field(
+        5000, ge=1, description="Most messages in one micro-batch of the local ingest."
+    )
+    ingest_max_bytes: int = Field(
+        64 * 1024 * 1024, ge=1024, description="Most payload bytes in one micro-batch."
+    )
+    ingest_max_wait_s: float = Field(
+        1.0, gt=0, le=60, description="Longest time a micro-batch collects, in seconds."
+    )
+    max_payload_bytes: int = Field(
+        8 * 1024 * 1024,
+        ge=1024,
+        description="A larger payload is dead-lettered unread, in bytes.",
+    )
+    removal_grace_s: float = Field(
+        900.0,
+        ge=0,
+        description="Replaced lake files stay this long for running readers, in seconds.",
+    )
+
+    @field_validator("data_dir")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    @property
+    def data(self) -> DataDir:
+        """Paths below `data_dir`."""
+        return DataDir(self.data_dir)
+
+    @property
+    def emulator_host(self) -> str:
+        """host:port that Google's clients use in the local profile."""
+        return self.pubsub_emulator_host or f"127.0.0.1:{self.pubsub_port}"
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Settings from environment, `.env` and `overrides` (which win).
+
+    Raises:
+        SettingsError: naming the variable, the value and what is allowed.
+    """
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0])
+        variable = name if name.isupper() else f"AMI_{name.upper()}"
+        raise SettingsError(f"{variable}={first['input']!r}: {first['msg']}") from error

@@ -1,0 +1,1 @@
+"""Dagster over the whole way of a reading: assets, checks, sensors and schedules."""

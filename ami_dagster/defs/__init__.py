@@ -1,0 +1,1 @@
+"""Definitions by subject; each folder holds its assets, sensors and schedules."""

@@ -1,0 +1,1 @@
+"""Meters, gateways and the topic they publish to."""

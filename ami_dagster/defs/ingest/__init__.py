@@ -1,0 +1,1 @@
+"""The Beam job and what it writes."""

@@ -1,0 +1,1 @@
+"""The lake: landed and compacted hours, the registry."""

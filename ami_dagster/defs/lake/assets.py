@@ -1,0 +1,70 @@
+"""The lake's hours: landed readings (external) and their compaction."""
+
+import dagster as dg
+
+from ami_contract.lake import partition_key
+from ami_dagster.partitions import pending_hours
+from ami_dagster.resources import Lake
+from ami_store.lake import Hour, compact_hour, compaction_connection
+
+GROUP = "lake"
+WAREHOUSE_POOL = "warehouse"
+_PROGRESS_EVERY = 200
+
+
+def landed_readings(partitions: dg.HourlyPartitionsDefinition) -> dg.AssetSpec:
+    """`raw_meter_readings`: what the ingest landed, by hour of `event_ts`."""
+    return dg.AssetSpec(
+        "raw_meter_readings",
+        deps=["ingest_job"],
+        group_name=GROUP,
+        kinds={"parquet"},
+        partitions_def=partitions,
+        description=(
+            "All stored readings, one row per copy, duplicates possible; Parquet by hour of "
+            "event_ts. Partitions are registered by the sensor `landed_hours`."
+        ),
+    )
+
+
+def hour_metadata(hour: Hour) -> dict[str, dg.MetadataValue | int | str]:
+    """Rows, files and span of a compacted hour."""
+    manifest = hour.manifest
+    return {
+        "dagster/partition_row_count": manifest.rows,
+        "copies_removed": manifest.copy_rows,
+        "conflicting_copies": manifest.conflicts,
+        "landed_files_merged": len(manifest.merged),
+        "min_event_ts": manifest.min_event_ts,
+        "max_event_ts": manifest.max_event_ts,
+    }
+
+
+def compaction(partitions: dg.HourlyPartitionsDefinition) -> dg.AssetsDefinition:
+    """`compacted_readings`: every hour sorted and deduplicated into one file."""
+
+    @dg.asset(
+        name="compacted_readings",
+        deps=["raw_meter_readings"],
+        group_name=GROUP,
+        kinds={"parquet", "duckdb"},
+        partitions_def=partitions,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        pool=WAREHOUSE_POOL,
+        description=(
+            "Stored readings, one row per (meter_id, seq, event_ts), sorted by meter and time: one "
+            "Parquet file per hour, committed by replacing the hour's manifest."
+        ),
+    )
+    def compacted_readings(context: dg.AssetExecutionContext, lake: Lake) -> None:
+        window = context.partition_time_window
+        starts = pending_hours(lake.data, window.start, window.end)
+        context.log.info("%d hours have landed files to merge", len(starts))
+        with compaction_connection() as con:
+            for number, start in enumerate(starts, 1):
+                hour = compact_hour(lake.data, start, now=lake.now(), con=con)
+                context.add_asset_metadata(hour_metadata(hour), partition_key=partition_key(start))
+                if number % _PROGRESS_EVERY == 0:
+                    context.log.info("%d of %d hours", number, len(starts))
+
+    return compacted_readings

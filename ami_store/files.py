@@ -1,0 +1,71 @@
+"""Durable files: reads nothing, gives atomic writes that survive a kill at any line."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+from ami_contract.errors import LakeError
+
+TEMPORARY_PREFIX = ".writing-"
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make renames inside `folder` durable."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def atomic_path(target: Path, *, durable: bool = True) -> Iterator[Path]:
+    """A temporary path beside `target` that takes its name when the block ends well.
+
+    The block writes the file; it is fsynced and renamed, so that `target` holds either what it
+    held before or all of the new content. When the block raises, the temporary file is removed.
+
+    Args:
+        target: final path; its folder is made when absent.
+        durable: False leaves out the fsync of the folder, for callers that sync it once for many
+            files.
+
+    Raises:
+        LakeError: the disk is full or the folder cannot be written; names the path.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.parent / f"{TEMPORARY_PREFIX}{uuid4().hex}-{target.name}"
+        try:
+            yield temporary
+            handle = os.open(temporary, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+        if durable:
+            fsync_folder(target.parent)
+    except OSError as error:
+        raise LakeError(
+            f"cannot write {target}: {error.strerror or error}; free space or mend the folder's "
+            "permissions, then start again: nothing is lost"
+        ) from error
+
+
+def write_bytes(target: Path, content: bytes) -> None:
+    """Write `content` to `target` atomically and durably; raises LakeError."""
+    with atomic_path(target) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_with(target: Path, writer: Callable[[Path], object], *, durable: bool = True) -> None:
+    """Let `writer` fill a temporary path that then becomes `target`; raises LakeError."""
+    with atomic_path(target, durable=durable) as temporary:
+        writer(temporary)

@@ -1,0 +1,69 @@
+"""The registry file: reads and writes `registry/meters.csv`, which users edit with any editor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pcsv
+
+from ami_contract.errors import LakeError
+from ami_contract.registry import REGISTRY_SCHEMA
+from ami_store.files import write_with
+
+
+def read_registry(path: Path) -> pa.Table:
+    """All rows of the registry as `REGISTRY_SCHEMA`; an absent file is an empty registry.
+
+    Raises:
+        LakeError: a column is missing or a value is not of its type; names the file and the value.
+    """
+    if not path.exists():
+        return REGISTRY_SCHEMA.empty_table()
+    types = {f.name: f.type for f in REGISTRY_SCHEMA}
+    try:
+        table = pcsv.read_csv(
+            path,
+            convert_options=pcsv.ConvertOptions(
+                column_types=types,
+                include_columns=REGISTRY_SCHEMA.names,
+                null_values=[""],
+                strings_can_be_null=True,
+            ),
+        )
+    except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
+        raise LakeError(f"{path}: {error}; mend the row or column and run again") from error
+    for field in REGISTRY_SCHEMA:
+        if not field.nullable and table[field.name].null_count:
+            row = pc.index(pc.is_null(table[field.name]), True).as_py() + 2
+            raise LakeError(f"{path}: line {row}: {field.name} is empty; every meter needs one")
+    return table.cast(REGISTRY_SCHEMA)
+
+
+def write_registry(path: Path, table: pa.Table) -> None:
+    """Replace the registry by `table`, sorted by meter and start of service; raises LakeError."""
+    ordered = table.select(REGISTRY_SCHEMA.names).sort_by(
+        [("meter_id", "ascending"), ("valid_from", "ascending")]
+    )
+    options = pcsv.WriteOptions(quoting_style="needed")
+    stamps = {
+        name: pc.strftime(ordered[name], "%Y-%m-%dT%H:%M:%SZ")
+        for name in ("valid_from", "valid_to")
+    }
+    for name, column in stamps.items():
+        ordered = ordered.set_column(ordered.schema.get_field_index(name), name, column)
+    write_with(path, lambda temporary: pcsv.write_csv(ordered, temporary, options))
+
+
+def merge_registry(path: Path, rows: pa.Table) -> int:
+    """Add the meters of `rows` that the registry does not know; known ones stay as users left them.
+
+    Returns:
+        How many rows were added.
+    """
+    known = read_registry(path)
+    new = rows.filter(pc.invert(pc.is_in(rows["meter_id"], known["meter_id"].combine_chunks())))
+    if new.num_rows:
+        write_registry(path, pa.concat_tables([known, new.cast(REGISTRY_SCHEMA)]))
+    return new.num_rows

@@ -1,0 +1,63 @@
+"""DuckDB views of the lake: reads what is committed now, gives SQL that names exactly those files.
+
+The views name files, not patterns: a reader sees one consistent state of every hour, whatever
+lands or is compacted meanwhile.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import duckdb
+
+from ami_contract.lake import DataDir, hour_folder
+from ami_contract.reading import ROW_FIELDS, Field
+from ami_contract.registry import REGISTRY_FIELDS
+from ami_contract.render import COMPACTED_FIELDS, duckdb_type
+from ami_store.lake import hours
+from ami_store.registry import read_registry
+from ami_store.sql import file_list
+
+
+def _select(fields: tuple[Field, ...], files: list[Path]) -> str:
+    if not files:
+        columns = ", ".join(f"NULL::{duckdb_type(f.type)} AS {f.name}" for f in fields)
+        return f"SELECT {columns} WHERE false"
+    columns = ", ".join(f.name for f in fields)
+    return f"SELECT {columns} FROM read_parquet({file_list(files)})"
+
+
+def lake_views(data: DataDir) -> dict[str, str]:
+    """Body of each view of the lake's tables, by table name, as the lake stands now."""
+    compacted: list[Path] = []
+    others: list[Path] = []
+    for hour in hours(data):
+        folder = data.readings / hour_folder(hour.start)
+        compacted += [folder / name for name in hour.manifest.readings]
+        others += [folder / name for name in hour.manifest.copies]
+        others += hour.pending
+    return {
+        "raw_meter_readings": _select(ROW_FIELDS, compacted + others),
+        "compacted_readings": _select(COMPACTED_FIELDS, compacted),
+    }
+
+
+def create_lake_views(con: duckdb.DuckDBPyConnection, data: DataDir, schema: str = "lake") -> None:
+    """Create or replace the lake's tables in `schema`.
+
+    Two views, the registry as the table `meters`, and `listing` with the time before which every
+    commit is seen.
+
+    Raises:
+        LakeError: a manifest or the registry is damaged; names the file.
+    """
+    con.execute("SET TimeZone = 'UTC'")
+    con.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
+    con.execute(f"CREATE OR REPLACE TABLE {schema}.listing AS SELECT now() AS listed_at")
+    for name, body in lake_views(data).items():
+        con.execute(f"CREATE OR REPLACE VIEW {schema}.{name} AS {body}")
+    registry = read_registry(data.registry)
+    columns = ", ".join(f"{f.name}::{duckdb_type(f.type)} AS {f.name}" for f in REGISTRY_FIELDS)
+    con.register("registry_rows", registry)
+    con.execute(f"CREATE OR REPLACE TABLE {schema}.meters AS SELECT {columns} FROM registry_rows")
+    con.unregister("registry_rows")

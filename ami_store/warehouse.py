@@ -1,0 +1,160 @@
+"""The published warehouse: reads what dbt built, gives readers an immutable snapshot of it.
+
+dbt alone writes `warehouse.duckdb`; `publish` copies it to `serve.duckdb`, which is replaced whole.
+Readers attach the snapshot read-only, so no writer ever waits for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import duckdb
+
+from ami_contract.errors import WarehouseError
+from ami_contract.lake import DataDir
+from ami_store.files import write_with
+from ami_store.lake import hours, remove_replaced
+from ami_store.sql import text_literal
+from ami_store.views import lake_views
+
+# Views name their catalog, so every reader attaches the snapshot under the writer's name.
+CATALOG: Final = "warehouse"
+_READING: Final = frozenset({duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN})
+
+
+@dataclass(frozen=True)
+class Published:
+    """A published snapshot.
+
+    Attributes:
+        tables: relations that plain names find.
+        bytes: size of the snapshot's file.
+        listed_at: when the lake was listed for it; readings landed later are not in it.
+    """
+
+    tables: list[str]
+    bytes: int
+    listed_at: datetime
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Result of a query: column names and rows."""
+
+    columns: list[str]
+    rows: list[tuple[Any, ...]]
+
+
+def publish(data: DataDir) -> Published:
+    """Replace the published snapshot by what dbt has built.
+
+    Raises:
+        WarehouseError: dbt has not built anything yet, or is writing now.
+    """
+    if not data.warehouse.exists():
+        raise WarehouseError(f"{data.warehouse} does not exist; run `ami build` first")
+    try:
+        with duckdb.connect() as con:
+            con.execute(f"ATTACH {text_literal(data.warehouse)} AS {CATALOG} (READ_ONLY)")
+
+            def copy(path: Any) -> None:
+                con.execute(f"ATTACH {text_literal(path)} AS snapshot")
+                con.execute(f"COPY FROM DATABASE {CATALOG} TO snapshot")
+                con.execute("DETACH snapshot")
+
+            write_with(data.published_warehouse, copy)
+    except duckdb.Error as error:
+        raise WarehouseError(
+            f"cannot publish {data.warehouse}: {error}; when another process holds it, wait for "
+            "its run to end"
+        ) from error
+    with connect(data) as con:
+        tables = con.execute(
+            "SELECT table_name FROM duckdb_tables() WHERE database_name = ? "
+            "UNION ALL SELECT view_name FROM duckdb_views() WHERE database_name = ? ORDER BY 1",
+            [CATALOG, CATALOG],
+        ).fetchall()
+    listed_at = published_listing(data)
+    assert listed_at is not None
+    size = data.published_warehouse.stat().st_size
+    return Published([name for (name,) in tables], size, listed_at)
+
+
+def published_listing(data: DataDir) -> datetime | None:
+    """When the lake was listed for the published snapshot; None when there is none."""
+    if not data.published_warehouse.exists():
+        return None
+    with duckdb.connect() as con:
+        con.execute(f"ATTACH {text_literal(data.published_warehouse)} AS {CATALOG} (READ_ONLY)")
+        row = con.execute(f"SELECT epoch_us(listed_at) FROM {CATALOG}.lake.listing").fetchone()
+        assert row is not None
+    return datetime.fromtimestamp(row[0] / 1_000_000, UTC)
+
+
+def collect_garbage(data: DataDir, *, now: datetime, grace: timedelta) -> int:
+    """Delete lake files that neither the lake nor the published snapshot names any more.
+
+    A file goes when its hour was committed without it before the snapshot's listing and at least
+    `grace` ago. Returns how many went.
+    """
+    listed_at = published_listing(data)
+    if listed_at is None:
+        return 0
+    removed = 0
+    for hour in hours(data):
+        committed = hour.manifest.committed_at
+        if committed and datetime.fromisoformat(committed) < listed_at:
+            removed += remove_replaced(data, hour.start, now=now, grace=grace)
+    return removed
+
+
+def connect(data: DataDir) -> duckdb.DuckDBPyConnection:
+    """A reading connection: marts from the snapshot, `raw_meter_readings` as the lake stands now.
+
+    Plain names find the tables and views of the snapshot. Without a snapshot there is only the
+    lake.
+    """
+    con = duckdb.connect()
+    con.execute("SET TimeZone = 'UTC'")
+    con.execute("CREATE SCHEMA live")
+    for name, body in lake_views(data).items():
+        con.execute(f"CREATE VIEW memory.live.{name} AS {body}")
+    path = ["memory.live"]
+    if data.published_warehouse.exists():
+        con.execute(f"ATTACH {text_literal(data.published_warehouse)} AS {CATALOG} (READ_ONLY)")
+        path += [f"{CATALOG}.main", f"{CATALOG}.lake"]
+    con.execute(f"SET search_path = {text_literal(','.join(path))}")
+    con.execute(f"SET allowed_directories = [{text_literal(data.root)}]")
+    con.execute("SET enable_external_access = false")
+    con.execute("SET lock_configuration = true")
+    return con
+
+
+def query(data: DataDir, sql: str, parameters: Sequence[object] = ()) -> Answer:
+    """Answer of one reading statement over the published warehouse.
+
+    Args:
+        data: where the warehouse lies.
+        sql: one SELECT, WITH, DESCRIBE, SHOW, SUMMARIZE or EXPLAIN.
+        parameters: values of its `?`.
+
+    Raises:
+        WarehouseError: the statement writes, is several, or DuckDB refuses it.
+    """
+    try:
+        statements = duckdb.extract_statements(sql)
+        if len(statements) != 1 or statements[0].type not in _READING:
+            raise WarehouseError("one SELECT at a time; the published warehouse is read-only")
+        with connect(data) as con:
+            cursor = con.execute(statements[0], parameters or None)
+            return Answer([column[0] for column in cursor.description or []], cursor.fetchall())
+    except duckdb.Error as error:
+        hint = (
+            ""
+            if data.published_warehouse.exists()
+            else "; nothing is published yet: run `ami build`"
+        )
+        raise WarehouseError(f"{error}{hint}") from error

@@ -1,0 +1,258 @@
+"""One reading at a time: reads a payload or a mapping, gives its row or the reason against it.
+
+This is the slow, exact judge. The columnar path (`decode`, `validate`) only decides *whether* a
+reading is good; for the few that are not, the reason comes from here, so that both agree.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple
+
+import pyarrow as pa
+
+from ami_contract.errors import ReadingRejected, RejectionCode
+from ami_contract.reading import (
+    IDENTIFIER_PATTERN,
+    MAX_EVENT_LEAD,
+    OLDEST_EVENT_TS,
+    READING_FIELDS,
+    Field,
+)
+from beam_jobs.timestamps import lacks_zone, parse_timestamps
+
+_IDENTIFIER: Final = re.compile(IDENTIFIER_PATTERN)
+_BLANK: Final = re.compile(r"[ \t\n\r]*")
+_INT64_MAX: Final = 2**63 - 1
+_SHOWN: Final = 80
+
+
+class _Repeated(dict[str, Any]):
+    """A JSON object that names a key twice."""
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        names = [name for name, _ in pairs]
+        self.repeated = next(name for name in names if names.count(name) > 1)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    return found if len(found) == len(pairs) else _Repeated(pairs)
+
+
+_DECODER: Final = json.JSONDecoder(object_pairs_hook=_object)
+
+
+class Part(NamedTuple):
+    """One reading of a payload: its original text and what it decodes to (None: it does not)."""
+
+    text: str
+    value: Any
+    error: ReadingRejected | None = None
+
+
+def _decode(text: str) -> Any:
+    try:
+        return _DECODER.decode(text)
+    except RecursionError as error:
+        raise ReadingRejected(RejectionCode.INVALID_JSON, None, "nested too deeply") from error
+    except ValueError as error:
+        raise ReadingRejected(RejectionCode.INVALID_JSON, None, f"not JSON: {error}") from error
+
+
+def _elements(text: str) -> list[Part]:
+    parts = []
+    position = _end_of_blank(text, _end_of_blank(text, 0) + 1)
+    while text[position] != "]":
+        value, end = _DECODER.raw_decode(text, position)
+        parts.append(Part(text[position:end], value))
+        position = _end_of_blank(text, end)
+        if text[position] == ",":
+            position = _end_of_blank(text, position + 1)
+    return parts
+
+
+def _end_of_blank(text: str, position: int) -> int:
+    match = _BLANK.match(text, position)
+    assert match is not None
+    return match.end()
+
+
+def split_json(payload: bytes) -> list[Part]:
+    """Readings of a JSON payload (an object or an array of objects), in order.
+
+    Raises:
+        ReadingRejected: the payload as a whole is not UTF-8, not JSON or neither of the two.
+    """
+    text = decode_text(payload)
+    value = _decode(text)
+    if isinstance(value, dict):
+        return [Part(text, value)]
+    if isinstance(value, list):
+        return _elements(text)
+    raise ReadingRejected(
+        RejectionCode.NOT_A_READING, None, f"{_shown(value)} is neither an object nor an array"
+    )
+
+
+def split_ndjson(payload: bytes) -> list[Part]:
+    """Readings of a newline-delimited payload, one a line; a bad line spoils only itself.
+
+    Raises:
+        ReadingRejected: the payload is not UTF-8 or holds no line.
+    """
+    parts = []
+    for line in decode_text(payload).split("\n"):
+        if not line.strip():
+            continue
+        try:
+            parts.append(Part(line, _decode(line)))
+        except ReadingRejected as error:
+            parts.append(Part(line, None, error))
+    return parts
+
+
+def decode_text(payload: bytes) -> str:
+    """Payload as text; raises ReadingRejected when it is not UTF-8."""
+    try:
+        return payload.decode()
+    except UnicodeDecodeError as error:
+        raise ReadingRejected(
+            RejectionCode.NOT_UTF8, None, f"byte {error.start} is not UTF-8"
+        ) from error
+
+
+def check_reading(reading: object, *, now: datetime) -> dict[str, Any]:
+    """The row of one decoded reading: contract fields only, typed.
+
+    Args:
+        reading: what a JSON element decoded to, or a mapping with Arrow's Python values.
+        now: clock for the future limit.
+
+    Raises:
+        ReadingRejected: with code, field, the value found and what is allowed; the first field in
+            the order of the contract that is wrong counts.
+    """
+    if not isinstance(reading, Mapping):
+        raise ReadingRejected(
+            RejectionCode.NOT_A_READING, None, f"{_shown(reading)} is not an object"
+        )
+    if isinstance(reading, _Repeated):
+        raise ReadingRejected(
+            RejectionCode.DUPLICATE_KEY, reading.repeated, "the field stands twice"
+        )
+    return {f.name: _checked(f, reading, now) for f in READING_FIELDS}
+
+
+def _checked(field: Field, reading: Mapping[str, Any], now: datetime) -> Any:
+    value = reading.get(field.name)
+    if value is None:
+        if not field.required:
+            return [] if pa.types.is_list(field.type) else None
+        if field.name in reading:
+            raise ReadingRejected(RejectionCode.NULL_FIELD, field.name, "null; a value is required")
+        raise ReadingRejected(RejectionCode.MISSING_FIELD, field.name, "missing; it is required")
+    if pa.types.is_timestamp(field.type):
+        return _timestamp(field, value, now)
+    if pa.types.is_list(field.type):
+        return _flags(field, value)
+    if pa.types.is_string(field.type):
+        return _identifier(field, value)
+    return _number(field, value)
+
+
+def _timestamp(field: Field, value: Any, now: datetime) -> datetime:
+    if isinstance(value, str):
+        parsed = parse_timestamps(pa.array([value]))[0].as_py()
+        if parsed is None and lacks_zone(value):
+            raise ReadingRejected(
+                RejectionCode.TIMESTAMP_WITHOUT_ZONE,
+                field.name,
+                f"{_shown(value)} has no zone; write Z or an offset such as +01:00",
+            )
+        if parsed is None:
+            raise ReadingRejected(
+                RejectionCode.BAD_TIMESTAMP,
+                field.name,
+                f"{_shown(value)} is not RFC 3339, e.g. 2026-01-31T08:00:01.000Z",
+            )
+        value = parsed
+    if not isinstance(value, datetime):
+        raise ReadingRejected(
+            RejectionCode.WRONG_TYPE, field.name, f"{_shown(value)} is not an RFC 3339 string"
+        )
+    if value < OLDEST_EVENT_TS:
+        raise ReadingRejected(
+            RejectionCode.TIMESTAMP_TOO_OLD,
+            field.name,
+            f"{value.isoformat()} is before {OLDEST_EVENT_TS.isoformat()}",
+        )
+    if value > now + MAX_EVENT_LEAD:
+        raise ReadingRejected(
+            RejectionCode.TIMESTAMP_IN_FUTURE,
+            field.name,
+            f"{value.isoformat()} is more than {MAX_EVENT_LEAD.total_seconds():.0f} s after "
+            f"{now.astimezone(UTC).isoformat()}",
+        )
+    return value
+
+
+def _flags(field: Field, value: Any) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(flag, str) for flag in value):
+        raise ReadingRejected(
+            RejectionCode.WRONG_TYPE, field.name, f"{_shown(value)} is not a list of strings"
+        )
+    return value
+
+
+def _identifier(field: Field, value: Any) -> str:
+    if not isinstance(value, str):
+        raise ReadingRejected(
+            RejectionCode.WRONG_TYPE, field.name, f"{_shown(value)} is not a string"
+        )
+    if not _IDENTIFIER.fullmatch(value):
+        raise ReadingRejected(
+            RejectionCode.BAD_IDENTIFIER,
+            field.name,
+            f"{_shown(value)} does not match {IDENTIFIER_PATTERN}",
+        )
+    return value
+
+
+def _number(field: Field, value: Any) -> int | float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ReadingRejected(
+            RejectionCode.WRONG_TYPE, field.name, f"{_shown(value)} is not a number"
+        )
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ReadingRejected(RejectionCode.NOT_FINITE, field.name, f"{value} is not finite")
+    low = -math.inf if field.minimum is None else field.minimum
+    high = math.inf if field.maximum is None else field.maximum
+    integral = pa.types.is_integer(field.type)
+    if integral and isinstance(value, float) and not value.is_integer():
+        raise ReadingRejected(
+            RejectionCode.NOT_AN_INTEGER, field.name, f"{value} has a fraction; it counts samples"
+        )
+    if not low <= value <= (min(high, _INT64_MAX) if integral else high):
+        raise ReadingRejected(
+            RejectionCode.OUT_OF_RANGE,
+            field.name,
+            f"{_shown(value)} is outside {_range(field)}",
+        )
+    return int(value) if integral else float(value)
+
+
+def _range(field: Field) -> str:
+    if field.maximum is None:
+        return f"≥ {field.minimum:g}"
+    return f"{field.minimum:g} … {field.maximum:g} {field.unit}"
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"

@@ -1,0 +1,133 @@
+"""The elements that travel through the ingest graph: reads nothing, gives plain value types."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from ami_contract.errors import RejectionCode
+from ami_contract.reading import WIRE_SCHEMA
+
+
+class Message(NamedTuple):
+    """One Pub/Sub message as it was pulled.
+
+    Attributes:
+        message_id: given by Pub/Sub, the same on every redelivery.
+        publish_time: UTC.
+        attributes: as the gateway set them.
+        data: the payload.
+    """
+
+    message_id: str
+    publish_time: datetime
+    attributes: dict[str, str]
+    data: bytes
+
+
+@dataclass(frozen=True)
+class MessageBatch:
+    """Messages that are handled together.
+
+    Attributes:
+        segment: names the files they become; of `[A-Za-z0-9_-]`.
+        ingest_ts: the batch's one clock reading, UTC.
+        messages: in order of arrival.
+    """
+
+    segment: str
+    ingest_ts: datetime
+    messages: list[Message]
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A reading, or a whole payload, that must not be stored.
+
+    Attributes:
+        message: index of its message in the batch.
+        row: index of the reading in its payload; None: the whole payload.
+        code: why.
+        field: the offending field, where there is one.
+        detail: one sentence with the value found and what is allowed.
+        payload: original bytes of the reading or payload.
+        meter_id, pole_id: as far as they could be read, for the ledger.
+        seq: likewise.
+    """
+
+    message: int
+    row: int | None
+    code: RejectionCode
+    field: str | None
+    detail: str
+    payload: bytes
+    meter_id: str | None = None
+    pole_id: str | None = None
+    seq: int | None = None
+
+
+MESSAGE_COLUMN = "message"
+ROW_COLUMN = "row"
+
+DECODED_SCHEMA: pa.Schema = pa.schema(
+    [
+        *(pa.field(f.name, f.type) for f in WIRE_SCHEMA),
+        pa.field(MESSAGE_COLUMN, pa.int32()),
+        pa.field(ROW_COLUMN, pa.int32()),
+    ]
+)
+"""Readings with the place they came from; event_ts is null where its text could not be read."""
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What a batch's payloads held.
+
+    Attributes:
+        batch: the messages.
+        readings: `DECODED_SCHEMA`, one row per reading, valid or not.
+        refusals: payloads that could not be decoded.
+        unknown_fields: fields of readings that the contract does not know; they are left out.
+    """
+
+    batch: MessageBatch
+    readings: pa.Table
+    refusals: list[Refusal] = field(default_factory=list)
+    unknown_fields: int = 0
+
+
+@dataclass(frozen=True)
+class Validated:
+    """A batch after validation.
+
+    Attributes:
+        batch: the messages.
+        readings: `DECODED_SCHEMA`, the valid rows only.
+        refusals: all refused payloads and readings.
+        unknown_fields: as in `Decoded`.
+    """
+
+    batch: MessageBatch
+    readings: pa.Table
+    refusals: list[Refusal]
+    unknown_fields: int
+
+
+@dataclass(frozen=True)
+class Enriched:
+    """A batch ready for the sinks.
+
+    Attributes:
+        batch: the messages.
+        rows: `ami_contract.reading.ROW_SCHEMA`.
+        refusals: all refused payloads and readings.
+        unknown_fields: as in `Decoded`.
+    """
+
+    batch: MessageBatch
+    rows: pa.Table
+    refusals: list[Refusal]
+    unknown_fields: int

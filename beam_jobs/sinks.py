@@ -1,0 +1,137 @@
+"""Local sinks: read finished batches, give one durable file per batch and sink.
+
+Every file derives its name from the batch's segment name, so a batch that is written twice is
+there once. Nothing here is acknowledged: that is the caller's last step.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ami_contract.lake import DataDir, hour_folder
+from ami_contract.reading import Attribute
+from ami_store.files import write_bytes
+from ami_store.lake import land
+from beam_jobs.elements import Enriched, Message, MessageBatch, Refusal
+
+PAYLOAD_PREFIX_BYTES: Final = 4096
+
+
+def as_text(data: bytes) -> dict[str, str]:
+    """`{"payload": text}`, or `{"payload_base64": …}` when the bytes are not UTF-8."""
+    try:
+        return {"payload": data.decode()}
+    except UnicodeDecodeError:
+        return {"payload_base64": base64.b64encode(data).decode()}
+
+
+def _time(instant: datetime) -> str:
+    return instant.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _envelope(message: Message, ingest_ts: datetime) -> dict[str, Any]:
+    return {
+        "message_id": message.message_id,
+        "publish_time": _time(message.publish_time),
+        "ingest_ts": _time(ingest_ts),
+        "attributes": message.attributes,
+    }
+
+
+def archive_lines(batch: MessageBatch, refused: set[int]) -> bytes:
+    """JSON Lines of the messages as they arrived, without those refused as a whole."""
+    return b"".join(
+        orjson.dumps(_envelope(message, batch.ingest_ts) | as_text(message.data)) + b"\n"
+        for index, message in enumerate(batch.messages)
+        if index not in refused
+    )
+
+
+def write_archive(data: DataDir, enriched: Enriched) -> Path | None:
+    """Archive segment of a batch; None when every payload was refused. Raises LakeError."""
+    whole = {refusal.message for refusal in enriched.refusals if refusal.row is None}
+    lines = archive_lines(enriched.batch, whole)
+    if not lines:
+        return None
+    return _write_segment(data.archive, enriched.batch, lines)
+
+
+def _write_segment(root: Path, batch: MessageBatch, lines: bytes) -> Path:
+    target = root / "segments" / hour_folder(batch.ingest_ts) / f"{batch.segment}.jsonl"
+    write_bytes(target, lines)
+    return target
+
+
+def dead_letter(refusal: Refusal, message: Message, ingest_ts: datetime) -> dict[str, Any]:
+    """One dead letter: what was refused, why, and as much of its payload as fits a line.
+
+    `dead_letter_id` is the same for every redelivery of the message. When the payload is longer
+    than the prefix, `payload_sha256` names the file that holds all of it. `source_row` counts the
+    data rows of an imported file from 1.
+    """
+    payload = refusal.payload
+    first_row = message.attributes.get(Attribute.FIRST_ROW)
+    identity = f"{message.message_id}:{refusal.row}"
+    shown = as_text(payload[:PAYLOAD_PREFIX_BYTES])
+    record = {
+        "dead_letter_id": hashlib.sha256(identity.encode()).hexdigest()[:32],
+        "code": refusal.code,
+        "field": refusal.field,
+        "detail": refusal.detail,
+        "row": refusal.row,
+        "source_file": message.attributes.get(Attribute.SOURCE_FILE),
+        "source_row": int(first_row) + (refusal.row or 0) if first_row else None,
+        "meter_id": refusal.meter_id,
+        "pole_id": refusal.pole_id,
+        "seq": refusal.seq,
+        "payload_bytes": len(payload),
+        "payload_sha256": hashlib.sha256(payload).hexdigest()
+        if len(payload) > PAYLOAD_PREFIX_BYTES
+        else None,
+    }
+    return record | shown | _envelope(message, ingest_ts)
+
+
+def write_deadletter(data: DataDir, batch: MessageBatch, refusals: list[Refusal]) -> Path | None:
+    """Dead-letter segment of a batch; None when nothing was refused. Raises LakeError.
+
+    Long payloads are written first, so a line never names a file that is not there.
+    """
+    if not refusals:
+        return None
+    lines = []
+    for refusal in refusals:
+        record = dead_letter(refusal, batch.messages[refusal.message], batch.ingest_ts)
+        name = record["payload_sha256"]
+        if name and not (data.deadletter_payloads / name).exists():
+            write_bytes(data.deadletter_payloads / name, refusal.payload)
+        lines.append(orjson.dumps(record) + b"\n")
+    return _write_segment(data.deadletter, batch, b"".join(lines))
+
+
+def write_landing(data: DataDir, segment: str, rows: pa.Table) -> list[Path]:
+    """Landed files of `rows` (`ROW_SCHEMA`), one per hour of `event_ts`. Raises LakeError."""
+    if not rows.num_rows:
+        return []
+    hours = pc.floor_temporal(rows["event_ts"], unit="hour")
+    distinct = pc.unique(hours)
+    if len(distinct) == 1:
+        return [land(data, distinct[0].as_py(), segment, rows)]
+    order = pc.array_sort_indices(hours.combine_chunks().cast(pa.int64()))
+    rows, hours = rows.take(order), hours.take(order)
+    values = hours.cast(pa.int64()).to_numpy()
+    starts = np.flatnonzero(np.diff(values, prepend=values[0] - 1))
+    ends = np.append(starts[1:], len(values))
+    return [
+        land(data, hours[int(start)].as_py(), segment, rows.slice(start, end - start))
+        for start, end in zip(starts, ends, strict=True)
+    ]

@@ -1,0 +1,46 @@
+"""RFC 3339 timestamps: reads text columns, gives UTC microseconds and where the text is wrong."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ami_contract.reading import TIMESTAMP
+
+_CLOCK: Final = r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?"
+RFC3339: Final = rf"^{_CLOCK}([Zz]|[+-]\d\d:\d\d)$"
+_WITHOUT_ZONE: Final = re.compile(rf"^{_CLOCK}$")
+_NANOSECONDS: Final = pa.timestamp("ns", "UTC")
+
+
+def parse_timestamps(texts: pa.Array) -> pa.Array:
+    """UTC microseconds of RFC 3339 texts; null where the text is null or not a timestamp.
+
+    Digits beyond microseconds are cut off. Years outside 1678–2261 read as null.
+    """
+    matching = pc.match_substring_regex(texts, RFC3339)
+    if not pc.all(matching).as_py():
+        texts = pc.if_else(matching, texts, pa.scalar(None, pa.string()))
+        texts = pc.utf8_upper(texts)
+    try:
+        parsed = pc.cast(texts, _NANOSECONDS)
+    except pa.ArrowInvalid:
+        parsed = pa.array([_parse(text) for text in texts.to_pylist()], _NANOSECONDS)
+    return pc.cast(parsed, TIMESTAMP, safe=False)
+
+
+def _parse(text: str | None) -> pa.Scalar | None:
+    if text is None:
+        return None
+    try:
+        return pc.cast(pa.scalar(text.upper()), _NANOSECONDS)
+    except pa.ArrowInvalid:
+        return None
+
+
+def lacks_zone(text: str) -> bool:
+    """Whether `text` is a timestamp but for its zone."""
+    return _WITHOUT_ZONE.match(text) is not None
