@@ -7,6 +7,7 @@ import os
 import shutil
 import time
 import warnings
+from contextlib import redirect_stdout
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -31,6 +32,7 @@ def prepare_instance(settings: Settings) -> Path:
     if not (home / "dagster.yaml").exists():
         shutil.copyfile(INSTANCE_TEMPLATE, home / "dagster.yaml")
     os.environ["DAGSTER_HOME"] = str(home)
+    os.environ["AMI_DATA_DIR"] = str(settings.data_dir)
     return home
 
 
@@ -53,7 +55,12 @@ def build(settings: Settings, since: datetime | None, until: datetime | None) ->
                 say(f"build: {line}")
 
         definitions = build_definitions(settings)
-        with instance_of(home) as instance:
+        settings.data.logs.mkdir(parents=True, exist_ok=True)
+        with (
+            instance_of(home) as instance,
+            (settings.data.logs / "build.log").open("a", encoding="utf-8") as log,
+            redirect_stdout(log),
+        ):
             return build_pending(
                 definitions, instance, settings.data, since=since, until=until, report=report
             )
@@ -67,11 +74,11 @@ def run_build(settings: Settings, since: datetime | None, until: datetime | None
         say(f"failed: {failure}")
     if outcome.failures:
         runs = ", ".join(outcome.runs)
-        say(f"build failed; runs {runs} show the log in the Dagster UI")
+        log = settings.data.logs / "build.log"
+        say(f"build failed; see runs {runs} in the Dagster UI, and {log}")
         raise typer.Exit(1)
     if outcome.runs:
         say(
             f"built {outcome.hours} hours in {time.monotonic() - begun:.0f} s; "
-            f"published {settings.data.published_warehouse}",
-            markup=False,
+            f"published {settings.data.published_warehouse}"
         )

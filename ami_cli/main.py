@@ -5,7 +5,6 @@ Exit status: 0 done, 1 it failed, 2 options, settings or configuration are wrong
 
 from __future__ import annotations
 
-import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,10 +27,8 @@ app = typer.Typer(
 
 
 def settings() -> Settings:
-    """Settings of this call; also tells child processes where the data lies."""
-    found = load_settings()
-    os.environ["AMI_DATA_DIR"] = str(found.data_dir)
-    return found
+    """Settings of this call."""
+    return load_settings()
 
 
 def parse_time(text: str) -> datetime:

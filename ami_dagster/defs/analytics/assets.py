@@ -67,6 +67,8 @@ def dbt_models(project: DbtProject) -> dg.AssetsDefinition:
         pool=WAREHOUSE_POOL,
     )
     def models(context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterator[Any]:
-        yield from dbt.cli(["build"], context=context).stream()
+        # Unit tests judge the code, not the data; `dbt test` and CI run them.
+        arguments = ["build", "--exclude-resource-type", "unit_test"]
+        yield from dbt.cli(arguments, context=context).stream()
 
     return models
