@@ -99,6 +99,8 @@ def run_demo(settings: Settings, config: Path) -> None:
         except KeyboardInterrupt:
             pass
         say("stopping …")
+        supervisor.stop("simulate")
+        supervisor.stop("dagster")
     say(f"stopped; the data stays in {settings.data_dir} (remove it with `make clean-data`)")
 
 

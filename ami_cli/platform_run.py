@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -56,6 +57,8 @@ def start_dagster(supervisor: Supervisor, settings: Settings) -> None:
     supervisor.start(
         "dagster",
         [program, "dev", "-w", str(WORKSPACE), "-h", "127.0.0.1", "-p", str(settings.dagster_port)],
+        # It ends its children only on what Ctrl-C sends.
+        stop_signal=signal.SIGINT,
     )
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 from ami_contract.errors import AmiError, SettingsError
 
@@ -72,6 +72,13 @@ def only_one(lock: Path, what: str) -> Iterator[None]:
         yield
 
 
+class _Child(NamedTuple):
+    name: str
+    process: subprocess.Popen[bytes]
+    log: IO[bytes]
+    stop_signal: signal.Signals
+
+
 @dataclass
 class Supervisor:
     """Starts processes with a log file each and stops all of them, last started first.
@@ -83,10 +90,15 @@ class Supervisor:
 
     logs: Path
     environment: dict[str, str] = field(default_factory=dict)
-    _running: list[tuple[str, subprocess.Popen[bytes], IO[bytes]]] = field(default_factory=list)
+    _running: list[_Child] = field(default_factory=list)
 
-    def start(self, name: str, command: list[str]) -> subprocess.Popen[bytes]:
-        """Start `command` in a process group of its own; its output goes to `<logs>/<name>.log`."""
+    def start(
+        self, name: str, command: list[str], stop_signal: signal.Signals = signal.SIGTERM
+    ) -> subprocess.Popen[bytes]:
+        """Start `command` in a process group of its own; its output goes to `<logs>/<name>.log`.
+
+        `stop_signal` is what makes it end cleanly.
+        """
         self.logs.mkdir(parents=True, exist_ok=True)
         log = (self.logs / f"{name}.log").open("ab")
         process = subprocess.Popen(  # noqa: S603  (our own commands)
@@ -97,16 +109,16 @@ class Supervisor:
             env={**os.environ, **self.environment},
             start_new_session=True,
         )
-        self._running.append((name, process, log))
+        self._running.append(_Child(name, process, log, stop_signal))
         return process
 
     def check(self) -> None:
         """Raise AmiError when a process has ended by itself; names its log."""
-        for name, process, _ in self._running:
-            if process.poll() is not None:
+        for child in self._running:
+            if child.process.poll() is not None:
                 raise AmiError(
-                    f"{name} ended with status {process.returncode}: {self._last_line(name)} "
-                    f"(log: {self.logs / f'{name}.log'})"
+                    f"{child.name} ended with status {child.process.returncode}: "
+                    f"{self._last_line(child.name)} (log: {self.logs / f'{child.name}.log'})"
                 )
 
     def _last_line(self, name: str) -> str:
@@ -123,20 +135,19 @@ class Supervisor:
             time.sleep(0.2)
 
     def stop(self, name: str) -> None:
-        """Stop one process by SIGTERM, after 15 s by SIGKILL, with all its children."""
-        for entry in [entry for entry in self._running if entry[0] == name]:
-            _, process, log = entry
-            _signal_group(process, signal.SIGTERM)
+        """Stop one process by its signal, after 15 s by SIGKILL, with all its children."""
+        for child in [child for child in self._running if child.name == name]:
+            _signal_group(child.process, child.stop_signal)
             with suppress(subprocess.TimeoutExpired):
-                process.wait(_STOP_S)
-            _signal_group(process, signal.SIGKILL)
-            process.wait()
-            log.close()
-            self._running.remove(entry)
+                child.process.wait(_STOP_S)
+            _signal_group(child.process, signal.SIGKILL)
+            child.process.wait()
+            child.log.close()
+            self._running.remove(child)
 
     def stop_all(self) -> None:
         """Stop everything, last started first."""
-        for name in [name for name, _, _ in reversed(self._running)]:
+        for name in [child.name for child in reversed(self._running)]:
             self.stop(name)
 
     def __enter__(self) -> Supervisor:

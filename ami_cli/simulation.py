@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -74,9 +75,12 @@ def run_simulation(settings: Settings, order: SimulationOrder) -> Summary | None
     config = load_config(order.config, overrides)
     speed = _speed(order.speed)
     start, end = _window(order, datetime.now(UTC))
-    fleet = registry_table(config)
+    fleet = registry_table(config, start)
+    topic = config.pubsub_topic or settings.pubsub_topic
     if order.dry_run:
-        _describe(config, fleet.num_rows, start, end, settings)
+        _describe(
+            config, fleet.num_rows, start, end, f"projects/{settings.project_id}/topics/{topic}"
+        )
         return None
     if order.stdout:
         publisher: Publisher = StdoutPublisher(sys.stdout.buffer)
@@ -86,8 +90,12 @@ def run_simulation(settings: Settings, order: SimulationOrder) -> Summary | None
             say(f"registry: {added} meters added to {settings.data.registry}")
         emulator = settings.emulator_host if settings.profile == "local" else None
         ensure_subscription(settings)
-        publisher = PubSubPublisher(settings.project_id, settings.pubsub_topic, emulator)
-    with stopping_on_signals() as stop, _Reporting(end is not None) as report:
+        publisher = PubSubPublisher(settings.project_id, topic, emulator)
+    with (
+        closing(publisher) if isinstance(publisher, PubSubPublisher) else nullcontext(),
+        stopping_on_signals() as stop,
+        _Reporting(end is not None) as report,
+    ):
         summary = simulate(
             config,
             start=start,
@@ -104,14 +112,14 @@ def run_simulation(settings: Settings, order: SimulationOrder) -> Summary | None
 
 
 def _describe(
-    config: SimulationConfig, meters: int, start: datetime, end: datetime | None, settings: Settings
+    config: SimulationConfig, meters: int, start: datetime, end: datetime | None, topic: str
 ) -> None:
     until = end.isoformat() if end else "stopped"
     interval_s = config.sample_interval_ms / 1000
     click.echo(
         f"{meters} meters, one reading every {interval_s:g} s, {config.publish_mode} "
-        f"{config.payload} messages, from {start.isoformat()} until {until}, to "
-        f"projects/{settings.project_id}/topics/{settings.pubsub_topic}; config is valid"
+        f"{config.payload} messages, from {start.isoformat()} until {until}, to {topic}; "
+        "config is valid"
     )
 
 

@@ -9,7 +9,12 @@ from typing import Final
 import dagster as dg
 
 from ami_contract.settings import Settings
-from ami_dagster.defs.analytics.assets import dbt_models, dbt_project, dbt_resource
+from ami_dagster.defs.analytics.assets import (
+    dbt_models,
+    dbt_project,
+    dbt_resource,
+    served_models,
+)
 from ami_dagster.defs.analytics.schedules import refresh_schedule
 from ami_dagster.defs.edge import assets as edge
 from ami_dagster.defs.ingest import assets as ingest
@@ -61,7 +66,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
             landed_readings(partitions),
             compaction(partitions),
             models,
-            publication(models.keys),
+            publication(served_models(models)),
         ],
         jobs=[refresh, compact, rebuild],
         sensors=[landed_hours_sensor(REFRESH_JOB, partitions)],

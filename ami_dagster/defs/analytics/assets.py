@@ -72,3 +72,12 @@ def dbt_models(project: DbtProject) -> dg.AssetsDefinition:
         yield from dbt.cli(arguments, context=context).stream()
 
     return models
+
+
+def served_models(models: dg.AssetsDefinition) -> list[dg.AssetKey]:
+    """The models that users query: `readings` and the marts."""
+    return sorted(
+        spec.key
+        for spec in models.specs
+        if spec.group_name not in _GROUPS.values() or spec.key == dg.AssetKey("readings")
+    )

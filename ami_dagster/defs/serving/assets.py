@@ -13,7 +13,7 @@ GROUP = "serving"
 
 
 def publication(models: Iterable[dg.AssetKey]) -> dg.AssetsDefinition:
-    """`published_warehouse`, downstream of every model."""
+    """`published_warehouse`, downstream of `models`."""
 
     @dg.asset(
         name="published_warehouse",

@@ -1,0 +1,88 @@
+# Everything a person does with this project. `make help` lists it.
+# Needs python3 (3.11 or newer) with venv and pip; the rest is installed into .venv.
+
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+BIN := .venv/bin
+UV := $(BIN)/uv
+# Python's cache of compiled modules halves every start.
+unexport PYTHONDONTWRITEBYTECODE
+
+COMPILE := $(UV) pip compile pyproject.toml --universal --python-version 3.11 \
+	--no-emit-index-url --generate-hashes --quiet
+INSTALL_PROJECT := $(UV) pip install --quiet --no-deps --editable .
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up test test-full lint format typecheck bench render lock clean clean-data
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort \
+		| awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+demo: .venv/.runtime ## the whole platform on simulated meters, with the Dagster UI
+	@$(BIN)/ami demo
+
+up: .venv/.runtime ## Pub/Sub, ingest and Dagster, without simulated meters
+	@$(BIN)/ami up
+
+setup: .venv/.dev ## install everything, test tools included
+
+test: .venv/.dev ## lint, types and all tests that take minutes (what CI runs)
+	@$(MAKE) --no-print-directory lint typecheck
+	$(BIN)/pytest -m "not slow"
+
+test-full: .venv/.dev ## every test, the slow ones too
+	@$(MAKE) --no-print-directory lint typecheck
+	$(BIN)/pytest
+
+lint: .venv/.dev ## ruff, sqlfluff and shellcheck
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/sqlfluff lint --disable-progress-bar dbt_ami/models dbt_ami/tests
+	@if command -v shellcheck >/dev/null; then shellcheck .ci/run; \
+		else echo "shellcheck is not installed: shell scripts were not checked"; fi
+
+format: .venv/.dev ## rewrite Python and SQL in the project's format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/sqlfluff fix --disable-progress-bar dbt_ami/models dbt_ami/tests
+
+typecheck: .venv/.dev ## mypy
+	$(BIN)/mypy
+
+bench: .venv/.dev ## measure, write benchmarks/results.json and docs/benchmarks.md
+	$(BIN)/python -m benchmarks
+
+render: .venv/.dev ## rewrite all files derived from ami_contract
+	$(BIN)/python -m ami_contract.render
+
+lock: .venv/.uv ## pin the newest versions that pyproject.toml allows
+	$(COMPILE) --upgrade --output-file requirements.lock
+	$(COMPILE) --upgrade --extra dev --constraint requirements.lock \
+		--output-file requirements-dev.lock
+
+clean: ## remove the environment and all caches
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis dbt_ami/target dbt_ami/logs logs
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+clean-data: ## remove everything local runs have written (.ami)
+	rm -rf .ami
+
+.venv/.uv: Makefile
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or newer is needed; set PYTHON=... to one"; exit 1; }
+	@test -x $(BIN)/python || { echo "making .venv"; $(PYTHON) -m venv .venv; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@touch $@
+
+.venv/.runtime: .venv/.uv requirements.lock pyproject.toml
+	@echo "installing the platform into .venv (about 1.4 GB; some minutes with an empty cache)"
+	@$(UV) pip install --compile-bytecode --requirements requirements.lock
+	@$(INSTALL_PROJECT)
+	@touch $@
+
+.venv/.dev: .venv/.uv requirements-dev.lock pyproject.toml
+	@echo "installing the platform and its test tools into .venv"
+	@$(UV) pip sync --compile-bytecode requirements-dev.lock
+	@$(INSTALL_PROJECT)
+	@touch .venv/.runtime $@

@@ -1,0 +1,61 @@
+{#-
+  One row per (meter_id, seq, event_ts) with `copies` (how many were stored) and
+  `conflicting_copies` (how many of them differ from the row that was kept).
+
+  DuckDB reads the compacted hours, which are deduplicated already. BigQuery deduplicates here: the
+  least ingest_ts wins, then the least values. The order of the values stands for the payload hash,
+  which no two warehouses write alike.
+-#}
+{%- macro deduplicated_readings() -%}
+{{ return(adapter.dispatch('deduplicated_readings', 'ami')()) }}
+{%- endmacro -%}
+
+{%- macro reading_columns() -%}
+{{ return([
+    'event_ts', 'meter_id', 'pole_id', 'seq', 'voltage_v', 'current_a', 'power_kw',
+    'reactive_kvar', 'freq_hz', 'quality_flags', 'network_profile', 'gateway_id',
+    'gateway_ingest_ts', 'batch_id', 'ingest_ts', 'event_date',
+]) }}
+{%- endmacro -%}
+
+{%- macro default__deduplicated_readings() -%}
+with copies as (
+    select
+        {{ reading_columns() | join(',\n        ') }},
+        to_json_string(
+            struct(voltage_v, current_a, power_kw, reactive_kvar, freq_hz, quality_flags)
+        ) as payload
+    from {{ source('lake', 'raw_meter_readings') }}
+),
+
+ranked as (
+    select
+        *,
+        row_number() over copy_order as copy_rank,
+        count(*) over (partition by meter_id, seq, event_ts) as copies,
+        first_value(payload) over copy_order as kept_payload
+    from copies
+    window copy_order as (
+        partition by meter_id, seq, event_ts
+        order by
+            ingest_ts, voltage_v, current_a, power_kw, reactive_kvar nulls last,
+            freq_hz nulls last, array_to_string(quality_flags, ',') nulls last
+    )
+)
+
+select
+    {{ reading_columns() | join(',\n    ') }},
+    copies,
+    countif(payload != kept_payload) over (partition by meter_id, seq, event_ts)
+        as conflicting_copies
+from ranked
+qualify copy_rank = 1
+{%- endmacro -%}
+
+{%- macro duckdb__deduplicated_readings() -%}
+select
+    {{ reading_columns() | join(',\n    ') }},
+    copies,
+    conflicting_copies
+from {{ source('lake', 'compacted_readings') }}
+{%- endmacro -%}

@@ -1,0 +1,182 @@
+with low as (
+    select
+        *,
+        seq - lag(seq) over in_order as seq_step,
+        {{ epoch_us('event_ts') }} - lag({{ epoch_us('event_ts') }}) over in_order as us_step,
+        lead(seq) over in_order as next_seq
+    from {{ ref('int_low_readings') }}
+    window in_order as (
+        partition by meter_id, epoch
+        order by seq
+    )
+),
+
+-- Gaps that may be bridged, if nothing was observed inside them.
+gaps as (
+    select
+        meter_id,
+        epoch,
+        seq,
+        seq_step
+    from low
+    where
+        seq_step > 1
+        and {{ may_join_low_run('seq_step', 'us_step', 'sample_interval_ms') }}
+),
+
+gap_samples as (
+    {{ explode_range('gaps', 'seq - seq_step + 1', 'seq - 1', 'probe_seq') }}
+),
+
+-- Every seq of which it matters whether it was observed: those inside the gaps, and the neighbours
+-- of the low readings that may begin or end a run. One look at the readings answers them all.
+probes as (
+    select
+        meter_id,
+        epoch,
+        probe_seq
+    from gap_samples
+    union distinct
+    select
+        meter_id,
+        epoch,
+        seq - 1 as probe_seq
+    from low
+    where seq_step is null or seq_step > 1
+    union distinct
+    select
+        meter_id,
+        epoch,
+        seq + 1 as probe_seq
+    from low
+    where next_seq is null or next_seq > seq + 1
+),
+
+observed as (
+    select
+        probes.meter_id,
+        probes.epoch,
+        probes.probe_seq,
+        readings.event_ts
+    from {{ ref('readings') }} as readings
+    inner join probes
+        on
+            readings.meter_id = probes.meter_id
+            and readings.epoch = probes.epoch
+            and readings.seq = probes.probe_seq
+    where readings.is_received
+),
+
+refuted_gaps as (
+    select distinct
+        gap_samples.meter_id,
+        gap_samples.epoch,
+        gap_samples.seq
+    from gap_samples
+    inner join observed
+        on
+            gap_samples.meter_id = observed.meter_id
+            and gap_samples.epoch = observed.epoch
+            and gap_samples.probe_seq = observed.probe_seq
+),
+
+numbered as (
+    select
+        low.*,
+        sum(
+            case
+                when
+                    refuted_gaps.meter_id is null
+                    and {{ may_join_low_run(
+                        'low.seq_step', 'low.us_step', 'low.sample_interval_ms'
+                    ) }}
+                    then 0
+                else 1
+            end
+        ) over (
+            partition by low.meter_id, low.epoch
+            order by low.seq
+            rows between unbounded preceding and current row
+        ) as run_number
+    from low
+    left join refuted_gaps
+        on
+            low.meter_id = refuted_gaps.meter_id
+            and low.epoch = refuted_gaps.epoch
+            and low.seq = refuted_gaps.seq
+),
+
+runs as (
+    select
+        meter_id,
+        epoch,
+        min(seq) as first_seq,
+        max(seq) as last_seq,
+        min_by(event_ts, seq) as start_ts,
+        max_by(event_ts, seq) as end_ts,
+        min_by(pole_id, seq) as pole_id,
+        min_by(feeder_id, seq) as feeder_id,
+        min_by(nominal_voltage_v, seq) as nominal_voltage_v,
+        min(sample_interval_ms) as sample_interval_ms,
+        count(*) as sample_count,
+        min(voltage_v) as min_voltage_v,
+        sum(voltage_v) as voltage_sum_v,
+        max(case when is_last_gasp then seq end) as last_gasp_seq,
+        max(
+            case
+                when
+                    voltage_v
+                    >= {{ number_var('ieee1159_interruption_pu') }} * nominal_voltage_v
+                    then seq
+            end
+        ) as last_powered_seq
+    from numbered
+    group by meter_id, epoch, run_number
+)
+
+select
+    runs.meter_id,
+    runs.epoch,
+    runs.first_seq,
+    runs.last_seq,
+    runs.start_ts,
+    runs.end_ts,
+    runs.pole_id,
+    runs.feeder_id,
+    runs.nominal_voltage_v,
+    runs.sample_interval_ms,
+    runs.sample_count,
+    runs.last_seq - runs.first_seq + 1 - runs.sample_count as missing_count,
+    (runs.last_seq - runs.first_seq + 1)
+    * runs.sample_interval_ms / cast(1000 as {{ type_double() }}) as duration_s,
+    runs.min_voltage_v,
+    runs.voltage_sum_v,
+    coalesce(
+        {{ clock_runs_on(
+            '1',
+            epoch_us('runs.start_ts') ~ ' - ' ~ epoch_us('reading_before.event_ts'),
+            'runs.sample_interval_ms'
+        ) }},
+        false
+    ) as begins_after_reading,
+    coalesce(
+        {{ clock_runs_on(
+            '1',
+            epoch_us('reading_after.event_ts') ~ ' - ' ~ epoch_us('runs.end_ts'),
+            'runs.sample_interval_ms'
+        ) }},
+        false
+    ) as ends_before_reading,
+    coalesce(runs.last_gasp_seq >= coalesce(runs.last_powered_seq, -1), false)
+        as ends_in_outage
+from runs
+left join observed as reading_before
+    on
+        runs.meter_id = reading_before.meter_id
+        and runs.epoch = reading_before.epoch
+        and runs.first_seq - 1 = reading_before.probe_seq
+left join observed as reading_after
+    on
+        runs.meter_id = reading_after.meter_id
+        and runs.epoch = reading_after.epoch
+        and runs.last_seq + 1 = reading_after.probe_seq

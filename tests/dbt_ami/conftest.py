@@ -1,0 +1,114 @@
+"""Builds a lake of random readings and runs the real dbt over it, once for the folder."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pytest
+
+from ami_contract.lake import DataDir, floor_hour
+from ami_contract.reading import ROW_SCHEMA
+from ami_contract.registry import REGISTRY_SCHEMA
+from ami_store.lake import compact_hour, compaction_connection, land
+from ami_store.registry import write_registry
+
+from .fleet import Row, build_fleet, registry_rows
+from .reference import Reference
+
+ROOT = Path(__file__).parents[2]
+NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
+
+
+def write_lake(data: DataDir, stored: list[Row], registry: list[Row]) -> None:
+    """Land `stored` in two segments per hour, compact every hour, write the registry."""
+    hours: dict[datetime, list[Row]] = defaultdict(list)
+    for row in stored:
+        hours[floor_hour(row["event_ts"])].append(row)
+    con = compaction_connection()
+    for hour, rows in hours.items():
+        for number in range(2):
+            part = pa.Table.from_pylist(rows[number::2], schema=ROW_SCHEMA)
+            land(data, hour, f"part{number}", part)
+        compact_hour(data, hour, now=NOW, con=con)
+    con.close()
+    write_registry(data.registry, pa.Table.from_pylist(registry, schema=REGISTRY_SCHEMA))
+
+
+def run_dbt(data: DataDir, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run dbt from a shell's point of view; its target folder lies beside the lake."""
+    command = [
+        str(Path(sys.executable).with_name("dbt")),
+        *arguments,
+        "--project-dir",
+        str(ROOT / "dbt_ami"),
+        "--profiles-dir",
+        str(ROOT / "dbt_ami"),
+        "--target-path",
+        str(data.root / "target"),
+        "--log-path",
+        str(data.root / "logs"),
+        "--no-use-colors",
+    ]
+    environment = {**os.environ, "AMI_DATA_DIR": str(data.root), "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=240, check=False
+    )
+
+
+@dataclass
+class Built:
+    """A built warehouse and what it must hold."""
+
+    data: DataDir
+    con: duckdb.DuckDBPyConnection
+    reference: Reference
+    stored: list[Row]
+    output: str
+
+    def rows(self, query: str) -> list[dict[str, Any]]:
+        """Rows of `query` as dicts."""
+        cursor = self.con.execute(query)
+        names = [column[0] for column in cursor.description or []]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
+    """Three random seeds in one lake after `dbt build`, models and tests."""
+    data = DataDir(tmp_path_factory.mktemp("lake"))
+    meters, stored = build_fleet([1, 2, 3])
+    registry = registry_rows(meters)
+    write_lake(data, stored, registry)
+    done = run_dbt(data, "build")
+    assert done.returncode == 0, done.stdout
+    con = duckdb.connect(str(data.warehouse), read_only=True)
+    con.execute("SET TimeZone = 'UTC'")
+    yield Built(data, con, Reference(stored, registry), stored, done.stdout)
+    con.close()
+
+
+def assert_same_rows(
+    actual: dict[Any, dict[str, Any]], expected: dict[Any, dict[str, Any]], exact: set[str]
+) -> None:
+    """Compare keyed rows over the columns of `expected`; numbers outside `exact` within 1e-9.
+
+    Within rather than equal because sums of floats depend on their order.
+    """
+    assert sorted(actual) == sorted(expected)
+    for key, want in expected.items():
+        got = actual[key]
+        for column, value in want.items():
+            if isinstance(value, float) and column not in exact:
+                assert got[column] == pytest.approx(value, rel=1e-9, abs=1e-9), (key, column)
+            else:
+                assert got[column] == value, (key, column)
