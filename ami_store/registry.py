@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -57,13 +58,30 @@ def write_registry(path: Path, table: pa.Table) -> None:
 
 
 def merge_registry(path: Path, rows: pa.Table) -> int:
-    """Add the meters of `rows` that the registry does not know; known ones stay as users left them.
+    """Add the meters of `rows` that the registry does not know.
+
+    A known meter stays as users left it, but for its service: that is widened to cover the one in
+    `rows`, so that a second file or an older stretch of history counts as in service too. An open
+    end stays open, and an end that users set is only moved by rows that have an end themselves.
 
     Returns:
-        How many rows were added.
+        How many meters were added.
     """
-    known = read_registry(path)
-    new = rows.filter(pc.invert(pc.is_in(rows["meter_id"], known["meter_id"].combine_chunks())))
-    if new.num_rows:
-        write_registry(path, pa.concat_tables([known, new.cast(REGISTRY_SCHEMA)]))
-    return new.num_rows
+    kept = read_registry(path).to_pylist()
+    before = [dict(row) for row in kept]
+    periods: dict[str, list[dict[str, Any]]] = {}
+    for row in kept:
+        periods.setdefault(row["meter_id"], []).append(row)
+    added = []
+    for row in rows.to_pylist():
+        mine = sorted(periods.get(row["meter_id"], []), key=lambda period: period["valid_from"])
+        if not mine:
+            added.append(row)
+            continue
+        first, last = mine[0], mine[-1]
+        first["valid_from"] = min(first["valid_from"], row["valid_from"])
+        if last["valid_to"] and row["valid_to"]:
+            last["valid_to"] = max(last["valid_to"], row["valid_to"])
+    if added or kept != before:
+        write_registry(path, pa.Table.from_pylist([*kept, *added], REGISTRY_SCHEMA))
+    return len({row["meter_id"] for row in added})

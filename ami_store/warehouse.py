@@ -6,6 +6,7 @@ Readers attach the snapshot read-only, so no writer ever waits for them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -22,7 +23,8 @@ from ami_store.views import lake_views
 
 # Views name their catalog, so every reader attaches the snapshot under the writer's name.
 CATALOG: Final = "warehouse"
-_READING: Final = frozenset({duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN})
+# EXPLAIN ANALYZE runs what it explains.
+_EXPLAIN: Final = re.compile(r"\s*EXPLAIN(\s+ANALYZE\b|\s*\([^()]*\))?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,17 @@ def connect(data: DataDir) -> duckdb.DuckDBPyConnection:
     return con
 
 
+def _reads(sql: str) -> bool:
+    statements = duckdb.extract_statements(sql)
+    if len(statements) != 1:
+        return False
+    kind = statements[0].type
+    if kind == duckdb.StatementType.EXPLAIN:
+        explain = _EXPLAIN.match(sql)
+        return explain is not None and _reads(sql[explain.end() :])
+    return kind == duckdb.StatementType.SELECT
+
+
 def query(data: DataDir, sql: str, parameters: Sequence[object] = ()) -> Answer:
     """Answer of one reading statement over the published warehouse.
 
@@ -145,11 +158,10 @@ def query(data: DataDir, sql: str, parameters: Sequence[object] = ()) -> Answer:
         WarehouseError: the statement writes, is several, or DuckDB refuses it.
     """
     try:
-        statements = duckdb.extract_statements(sql)
-        if len(statements) != 1 or statements[0].type not in _READING:
+        if not _reads(sql):
             raise WarehouseError("one SELECT at a time; the published warehouse is read-only")
         with connect(data) as con:
-            cursor = con.execute(statements[0], parameters or None)
+            cursor = con.execute(sql, parameters or None)
             return Answer([column[0] for column in cursor.description or []], cursor.fetchall())
     except duckdb.Error as error:
         hint = (

@@ -23,21 +23,23 @@ from ami_contract.reading import (
     READING_FIELDS,
     Field,
 )
-from beam_jobs.timestamps import lacks_zone, parse_timestamps
+from beam_jobs.timestamps import lacks_zone, parse_timestamp
 
 _IDENTIFIER: Final = re.compile(IDENTIFIER_PATTERN)
-_BLANK: Final = re.compile(r"[ \t\n\r]*")
-_INT64_MAX: Final = 2**63 - 1
+JSON_BLANKS: Final = " \t\n\r"
+_BLANK: Final = re.compile(rf"[{JSON_BLANKS}]*")
+INT64_MAX: Final = 2**63 - 1
 _SHOWN: Final = 80
+_LONGEST_INTEGER: Final = 400
 
 
 class _Repeated(dict[str, Any]):
-    """A JSON object that names a key twice."""
+    """A JSON object that names a key twice; `repeated` is the first field it does that with."""
 
     def __init__(self, pairs: list[tuple[str, Any]]) -> None:
         super().__init__(pairs)
         names = [name for name, _ in pairs]
-        self.repeated = next(name for name in names if names.count(name) > 1)
+        self.repeated = next((f.name for f in READING_FIELDS if names.count(f.name) > 1), None)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -45,7 +47,12 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found if len(found) == len(pairs) else _Repeated(pairs)
 
 
-_DECODER: Final = json.JSONDecoder(object_pairs_hook=_object)
+def _integer(text: str) -> int | float:
+    # Python refuses to read integers of thousands of digits; as a number they are infinite.
+    return int(text) if len(text) <= _LONGEST_INTEGER else float(text)
+
+
+_DECODER: Final = json.JSONDecoder(object_pairs_hook=_object, parse_int=_integer)
 
 
 class Part(NamedTuple):
@@ -108,7 +115,7 @@ def split_ndjson(payload: bytes) -> list[Part]:
     """
     parts = []
     for line in decode_text(payload).split("\n"):
-        if not line.strip():
+        if not line.strip(JSON_BLANKS):
             continue
         try:
             parts.append(Part(line, _decode(line)))
@@ -142,7 +149,7 @@ def check_reading(reading: object, *, now: datetime) -> dict[str, Any]:
         raise ReadingRejected(
             RejectionCode.NOT_A_READING, None, f"{_shown(reading)} is not an object"
         )
-    if isinstance(reading, _Repeated):
+    if isinstance(reading, _Repeated) and reading.repeated:
         raise ReadingRejected(
             RejectionCode.DUPLICATE_KEY, reading.repeated, "the field stands twice"
         )
@@ -168,7 +175,7 @@ def _checked(field: Field, reading: Mapping[str, Any], now: datetime) -> Any:
 
 def _timestamp(field: Field, value: Any, now: datetime) -> datetime:
     if isinstance(value, str):
-        parsed = parse_timestamps(pa.array([value]))[0].as_py()
+        parsed = parse_timestamp(value) if is_text(value) else None
         if parsed is None and lacks_zone(value):
             raise ReadingRejected(
                 RejectionCode.TIMESTAMP_WITHOUT_ZONE,
@@ -203,11 +210,22 @@ def _timestamp(field: Field, value: Any, now: datetime) -> datetime:
 
 
 def _flags(field: Field, value: Any) -> list[str]:
-    if not isinstance(value, list) or not all(isinstance(flag, str) for flag in value):
+    if not isinstance(value, list) or not all(is_text(flag) for flag in value):
         raise ReadingRejected(
             RejectionCode.WRONG_TYPE, field.name, f"{_shown(value)} is not a list of strings"
         )
     return value
+
+
+def is_text(value: object) -> bool:
+    """Whether `value` is a string that UTF-8 can hold; JSON can spell half a surrogate pair."""
+    if not isinstance(value, str):
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _identifier(field: Field, value: Any) -> str:
@@ -238,7 +256,7 @@ def _number(field: Field, value: Any) -> int | float:
         raise ReadingRejected(
             RejectionCode.NOT_AN_INTEGER, field.name, f"{value} has a fraction; it counts samples"
         )
-    if not low <= value <= (min(high, _INT64_MAX) if integral else high):
+    if not low <= value <= (min(high, INT64_MAX) if integral else high):
         raise ReadingRejected(
             RejectionCode.OUT_OF_RANGE,
             field.name,

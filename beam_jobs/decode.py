@@ -24,7 +24,16 @@ from ami_contract.reading import (
     Attribute,
     ContentType,
 )
-from beam_jobs.checks import Part, check_reading, decode_text, split_json, split_ndjson
+from beam_jobs.checks import (
+    INT64_MAX,
+    JSON_BLANKS,
+    Part,
+    check_reading,
+    decode_text,
+    is_text,
+    split_json,
+    split_ndjson,
+)
 from beam_jobs.elements import (
     DECODED_SCHEMA,
     MESSAGE_COLUMN,
@@ -40,11 +49,15 @@ _KNOWN: Final = frozenset(_NAMES)
 _JSON_TYPE: Final = pa.struct(
     [(f.name, pa.string() if pa.types.is_timestamp(f.type) else f.type) for f in READING_FIELDS]
 )
-_PARSE: Final = pyarrow.json.ParseOptions(
-    explicit_schema=pa.schema([("r", pa.list_(_JSON_TYPE))]),
-    # Inferring unknown fields recurses and a deeply nested one ends the process.
-    unexpected_field_behavior="ignore",
+_WRAPPED: Final = pa.schema([("r", pa.list_(_JSON_TYPE))])
+_KNOWN_ONLY: Final = pyarrow.json.ParseOptions(
+    explicit_schema=_WRAPPED, unexpected_field_behavior="error"
 )
+# Never "infer": it recurses, and a deeply nested unknown field would end the process.
+_UNKNOWN_LEFT_OUT: Final = pyarrow.json.ParseOptions(
+    explicit_schema=_WRAPPED, unexpected_field_behavior="ignore"
+)
+_BLANKS: Final = JSON_BLANKS.encode()
 _LEAST_BLOCK_BYTES: Final = 4 * 1024 * 1024
 
 SPLITTERS: Final[dict[ContentType, Callable[[bytes], list[Part]]]] = {
@@ -57,8 +70,8 @@ class _Payload(NamedTuple):
     message: int
     content_type: ContentType
     data: bytes
-    line: bytes
-    readings: int | None
+    lines: list[bytes]
+    one_each: bool
 
 
 class _Partial(NamedTuple):
@@ -110,9 +123,9 @@ def decode(batch: MessageBatch, *, max_payload_bytes: int) -> Decoded:
                 texts.append(_wrapped(index, content_type, message.data))
         except ReadingRejected as error:
             refusals.append(refuse_payload(index, message.data, error))
-    fast = [payload for payload in texts if payload.line]
+    fast = [payload for payload in texts if payload.lines]
     parts.append(_decode_together(fast, batch))
-    parts += [_decode_singly(payload, batch) for payload in texts if not payload.line]
+    parts += [_decode_singly(payload, batch) for payload in texts if not payload.lines]
     tables = [table for part in parts for table in part.readings]
     return Decoded(
         batch,
@@ -138,14 +151,14 @@ def refuse_reading(index: int, row: int, part: Part, error: ReadingRejected) -> 
         error.field,
         error.detail,
         part.text.encode(),
-        meter_id if isinstance(meter_id, str) else None,
-        pole_id if isinstance(pole_id, str) else None,
-        seq if isinstance(seq, int) and not isinstance(seq, bool) else None,
+        meter_id if is_text(meter_id) else None,
+        pole_id if is_text(pole_id) else None,
+        seq if type(seq) is int and abs(seq) <= INT64_MAX else None,
     )
 
 
 def _check_size(data: bytes, max_payload_bytes: int) -> None:
-    if not data.strip():
+    if not data.strip(_BLANKS):
         raise ReadingRejected(RejectionCode.EMPTY_PAYLOAD, None, "the payload is empty")
     if len(data) > max_payload_bytes:
         raise ReadingRejected(
@@ -156,19 +169,18 @@ def _check_size(data: bytes, max_payload_bytes: int) -> None:
 
 
 def _wrapped(index: int, content_type: ContentType, data: bytes) -> _Payload:
-    """A payload as one line `{"r":[…]}` for the common parse; an empty line when it needs care."""
+    """A payload as lines `{"r":[…]}` for the common parse; without lines when it needs care."""
     if not data.isascii():
         decode_text(data)
-    stripped = data.strip()
+    texts = [data.strip(_BLANKS)]
     if content_type is ContentType.NDJSON:
-        lines = [line for line in stripped.split(b"\n") if line.strip()]
-        line = b'{"r":[' + b",".join(lines) + b"]}"
-        return _Payload(index, content_type, data, b"" if b"\r" in line else line, len(lines))
-    if b"\n" in stripped or b"\r" in stripped:
-        return _Payload(index, content_type, data, b"", None)
-    if stripped.startswith(b"["):
-        return _Payload(index, content_type, data, b'{"r":' + stripped + b"}", None)
-    return _Payload(index, content_type, data, b'{"r":[' + stripped + b"]}", 1)
+        texts = [text for line in data.split(b"\n") if (text := line.strip(_BLANKS))]
+    if any(b"\n" in text or b"\r" in text for text in texts):
+        return _Payload(index, content_type, data, [], one_each=False)
+    if content_type is ContentType.JSON and texts[0].startswith(b"["):
+        return _Payload(index, content_type, data, [b'{"r":' + texts[0] + b"}"], one_each=False)
+    lines = [b'{"r":[' + text + b"]}" for text in texts]
+    return _Payload(index, content_type, data, lines, one_each=True)
 
 
 def _decode_together(payloads: Sequence[_Payload], batch: MessageBatch) -> _Partial:
@@ -191,50 +203,54 @@ def _decode_together(payloads: Sequence[_Payload], batch: MessageBatch) -> _Part
 
 def _parse(payloads: Sequence[_Payload]) -> _Partial:
     """All payloads in one pass; raises ArrowInvalid or ValueError when any of them is not plain."""
-    longest = max(len(payload.line) for payload in payloads)
-    table = pyarrow.json.read_json(
-        pa.BufferReader(b"\n".join(payload.line for payload in payloads)),
-        read_options=pyarrow.json.ReadOptions(block_size=max(_LEAST_BLOCK_BYTES, longest + 1)),
-        parse_options=_PARSE,
-    )
-    if table.num_rows != len(payloads):
+    lines = [line for payload in payloads for line in payload.lines]
+    try:
+        table, unknown_fields = _read_lines(lines, _KNOWN_ONLY), 0
+    except pa.ArrowInvalid:
+        table = _read_lines(lines, _UNKNOWN_LEFT_OUT)
+        unknown_fields = _unknown_fields(lines)
+    if table.num_rows != len(lines):
         raise ValueError("a payload holds more than one JSON text")
+    owners = np.repeat(np.arange(len(payloads)), [len(payload.lines) for payload in payloads])
+    one_each = np.array([payload.one_each for payload in payloads])[owners]
     lists = table["r"].combine_chunks()
     counts = pc.list_value_length(lists).fill_null(-1).to_numpy(zero_copy_only=False)
-    for payload, count in zip(payloads, counts, strict=True):
-        if count < 0 or payload.readings not in (None, count):
-            raise ValueError("a payload is not a list of whole readings")
+    if (counts < 0).any() or (counts[one_each] != 1).any():
+        raise ValueError("a payload is not a list of whole readings")
     readings = lists.flatten()
     if readings.null_count:
         raise ValueError("a reading is null")
     columns = dict(zip(_NAMES, readings.flatten(), strict=True))
-    unknown_fields = _unknown_fields(payloads, columns)
     columns["event_ts"] = parse_timestamps(columns["event_ts"])
-    starts = np.repeat(np.cumsum(counts) - counts, counts)
-    columns[MESSAGE_COLUMN] = pa.array(
-        np.repeat(np.array([p.message for p in payloads], np.int32), counts)
-    )
+    messages = np.array([payload.message for payload in payloads], np.int32)
+    sizes = np.bincount(owners, weights=counts, minlength=len(payloads)).astype(np.int64)
+    starts = np.repeat(np.cumsum(sizes) - sizes, sizes)
+    columns[MESSAGE_COLUMN] = pa.array(np.repeat(messages, sizes))
     columns[ROW_COLUMN] = pa.array((np.arange(len(readings)) - starts).astype(np.int32))
     return _Partial([pa.table(columns, schema=DECODED_SCHEMA)], [], unknown_fields)
 
 
-def _unknown_fields(payloads: Sequence[_Payload], columns: dict[str, pa.Array]) -> int:
-    """How many fields the parse has left out.
+def _read_lines(lines: Sequence[bytes], options: pyarrow.json.ParseOptions) -> pa.Table:
+    longest = max(len(line) for line in lines)
+    return pyarrow.json.read_json(
+        pa.BufferReader(b"\n".join(lines)),
+        read_options=pyarrow.json.ReadOptions(block_size=max(_LEAST_BLOCK_BYTES, longest + 1)),
+        parse_options=options,
+    )
 
-    Every key is followed by `":` and every non-null value stands for one key, so equal numbers
-    mean that nothing was left out; otherwise the payloads are read once more to count.
+
+def _unknown_fields(lines: Sequence[bytes]) -> int:
+    """How many fields of the readings the parse has left out.
 
     Raises:
-        ValueError: a payload is not JSON after all.
+        ValueError: what was left out is no field of a reading, so a payload is not plain JSON.
     """
-    keys = sum(payload.line.count(b'":') for payload in payloads) - len(payloads)
-    values = sum(len(column) - column.null_count for column in columns.values())
-    if keys == values:
-        return 0
     count = 0
-    for payload in payloads:
-        for reading in orjson.loads(payload.line)["r"]:
-            count += len(reading.keys() - _KNOWN)
+    for line in lines:
+        wrapped = orjson.loads(line)
+        if wrapped.keys() != {"r"}:
+            raise ValueError("a payload is more than its readings")
+        count += sum(len(reading.keys() - _KNOWN) for reading in wrapped["r"] if reading)
     return count
 
 
@@ -323,7 +339,7 @@ def _as_wire(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
             [parse_timestamps(chunk.cast(pa.string())) for chunk in column.chunks], TIMESTAMP
         )
     try:
-        return column.cast(wanted, safe=not pa.types.is_timestamp(wanted))
+        return column.cast(options=pc.CastOptions(wanted, allow_time_truncate=True))
     except pa.ArrowInvalid as error:
         raise ReadingRejected(RejectionCode.OUT_OF_RANGE, name, str(error)) from error
 

@@ -12,10 +12,11 @@ import itertools
 import json
 import logging
 import math
-from collections import Counter, defaultdict
+import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,6 +32,7 @@ from ami_contract.registry import REGISTRY_SCHEMA
 from ami_store.files import write_bytes
 from ami_store.registry import merge_registry
 from beam_jobs.bounded import run_bounded
+from beam_jobs.checks import INT64_MAX
 from beam_jobs.elements import Message, MessageBatch
 from beam_jobs.import_map import ImportMap, zone_of
 from beam_jobs.pipeline import Ingest
@@ -40,6 +42,7 @@ log = logging.getLogger("ami.import")
 ROWS_PER_MESSAGE: Final = 1000
 MESSAGES_PER_RUN: Final = 200
 _SEQ_ORIGIN: Final = datetime(2000, 1, 1, tzinfo=UTC)
+_COUNTER: Final = re.compile(r"[+-]?[0-9]{1,19}")
 _UNIX_UNITS: Final = {"unix_s": 1.0, "unix_ms": 1000.0}
 
 
@@ -110,7 +113,7 @@ def import_file(
         return ImportSummary(**{**asdict(summary), "repeated": True})
     ingest_ts = datetime.fromisoformat(summary.started_at)
     graph = Ingest(data.root, max_payload_bytes=max_payload_bytes)
-    meters: dict[str, _Meter] = defaultdict(_Meter)
+    meters: dict[str, _Meter] = {}
     counters: Counter[str] = Counter()
     rows = 0
     messages = _messages(path, mapping, identity, ingest_ts, meters)
@@ -198,13 +201,33 @@ def _batches(path: Path, mapping: ImportMap) -> Iterator[pa.RecordBatch]:
 
 def _rows(path: Path, mapping: ImportMap) -> Iterator[dict[str, Any]]:
     for batch in _batches(path, mapping):
-        yield from batch.to_pylist()
+        columns = [_cells(column) for column in batch.columns]
+        for values in zip(*columns, strict=True):
+            yield dict(zip(batch.schema.names, values, strict=True))
+
+
+def _cells(column: pa.Array) -> list[Any]:
+    """Values of a column as plain Python ones; a time no datetime can hold as its text."""
+    if pa.types.is_timestamp(column.type) and column.type.unit == "ns":
+        column = column.cast(pa.timestamp("us", column.type.tz), safe=False)
+    try:
+        return column.to_pylist()
+    except OverflowError:
+        return [_cell(scalar) for scalar in column]
+
+
+def _cell(scalar: pa.Scalar) -> Any:
+    try:
+        return scalar.as_py()
+    except OverflowError:
+        return scalar.cast(pa.string()).as_py()
 
 
 @dataclass
 class _Meter:
-    pole_id: str = ""
-    first: datetime | None = None
+    pole_id: str
+    first: datetime
+    last: datetime
 
 
 def _messages(
@@ -239,18 +262,22 @@ def _note_meter(meters: dict[str, _Meter], reading: dict[str, Any]) -> None:
     meter_id, pole_id, stamp = reading["meter_id"], reading["pole_id"], reading["event_ts"]
     if not (isinstance(meter_id, str) and isinstance(pole_id, str) and isinstance(stamp, datetime)):
         return
-    meter = meters[meter_id]
-    if meter.first is None or stamp < meter.first:
+    meter = meters.setdefault(meter_id, _Meter(pole_id, stamp, stamp))
+    if stamp < meter.first:
         meter.first, meter.pole_id = stamp, pole_id
+    meter.last = max(meter.last, stamp)
 
 
 def _registry_rows(meters: dict[str, _Meter], mapping: ImportMap) -> pa.Table:
+    """One row per meter of the file, in service for as long as the file has readings of it."""
+    interval = timedelta(seconds=mapping.sample_interval_s)
     rows = [
         {
             "meter_id": meter_id,
             "pole_id": meter.pole_id,
             "sample_interval_ms": round(mapping.sample_interval_s * 1000),
             "valid_from": meter.first,
+            "valid_to": meter.last + interval,
             **mapping.registry.model_dump(),
         }
         for meter_id, meter in meters.items()
@@ -305,12 +332,19 @@ class _Converter:
 
     def _seq(self, row: dict[str, Any], stamp: Any) -> Any:
         if self._map.seq is not None:
-            value = self._number(row[self._map.seq], 1.0)
-            whole = isinstance(value, float) and value.is_integer()
-            return int(value) if whole else value
+            return self._counter(row[self._map.seq])
         if not isinstance(stamp, datetime):
             return None
         return math.floor((stamp - _SEQ_ORIGIN).total_seconds() / self._map.sample_interval_s)
+
+    def _counter(self, value: Any) -> Any:
+        """A sample counter, exact as far as the contract's 64 bits go."""
+        if isinstance(value, str) and _COUNTER.fullmatch(value.strip()):
+            exact = int(value)
+            return exact if abs(exact) <= INT64_MAX else float(exact)
+        number = self._number(value, 1.0)
+        whole = isinstance(number, float) and number.is_integer() and abs(number) < INT64_MAX
+        return int(number) if whole else number
 
     def _event_ts(self, row: dict[str, Any], meter_id: Any) -> Any:
         values = [row[name] for name in self._map.event_ts.columns]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -24,6 +25,7 @@ from ami_store.lake import land
 from beam_jobs.elements import Enriched, Message, MessageBatch, Refusal
 
 PAYLOAD_PREFIX_BYTES: Final = 4096
+_ROW_NUMBER: Final = re.compile(r"[0-9]{1,18}")
 
 
 def as_text(data: bytes) -> dict[str, str]:
@@ -79,7 +81,7 @@ def dead_letter(refusal: Refusal, message: Message, ingest_ts: datetime) -> dict
     data rows of an imported file from 1.
     """
     payload = refusal.payload
-    first_row = message.attributes.get(Attribute.FIRST_ROW)
+    first_row = _ROW_NUMBER.fullmatch(message.attributes.get(Attribute.FIRST_ROW, ""))
     identity = f"{message.message_id}:{refusal.row}"
     shown = as_text(payload[:PAYLOAD_PREFIX_BYTES])
     record = {
@@ -89,7 +91,7 @@ def dead_letter(refusal: Refusal, message: Message, ingest_ts: datetime) -> dict
         "detail": refusal.detail,
         "row": refusal.row,
         "source_file": message.attributes.get(Attribute.SOURCE_FILE),
-        "source_row": int(first_row) + (refusal.row or 0) if first_row else None,
+        "source_row": int(first_row[0]) + (refusal.row or 0) if first_row else None,
         "meter_id": refusal.meter_id,
         "pole_id": refusal.pole_id,
         "seq": refusal.seq,

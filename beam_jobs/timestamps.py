@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from typing import Final
 
 import pyarrow as pa
@@ -14,6 +15,7 @@ _CLOCK: Final = r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?"
 RFC3339: Final = rf"^{_CLOCK}([Zz]|[+-]\d\d:\d\d)$"
 _WITHOUT_ZONE: Final = re.compile(rf"^{_CLOCK}$")
 _NANOSECONDS: Final = pa.timestamp("ns", "UTC")
+_NANOSECOND_YEARS: Final = range(1678, 2262)
 
 
 def parse_timestamps(texts: pa.Array) -> pa.Array:
@@ -39,6 +41,21 @@ def _parse(text: str | None) -> pa.Scalar | None:
         return pc.cast(pa.scalar(text.upper()), _NANOSECONDS)
     except pa.ArrowInvalid:
         return None
+
+
+def parse_timestamp(text: str) -> datetime | None:
+    """One RFC 3339 text of the years 1–9999; None when it is no timestamp.
+
+    Agrees with `parse_timestamps` wherever that gives a value.
+    """
+    found = parse_timestamps(pa.array([text]))[0].as_py()
+    if found is not None or not re.fullmatch(RFC3339, text, re.ASCII):
+        return found
+    try:
+        distant = datetime.fromisoformat(text.upper())
+    except ValueError:
+        return None
+    return None if distant.year in _NANOSECOND_YEARS else distant
 
 
 def lacks_zone(text: str) -> bool:

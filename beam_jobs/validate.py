@@ -122,7 +122,19 @@ def _parts(message: Message) -> list[Part]:
     content_type = content_type_of(message.attributes)
     if content_type is not ContentType.ARROW:
         return SPLITTERS[content_type](message.data)
-    return [Part(_as_json(reading), reading) for reading in read_arrow(message.data).to_pylist()]
+    return [Part(_as_json(reading), reading) for reading in _arrow_readings(message.data)]
+
+
+def _arrow_readings(data: bytes) -> list[dict[str, Any]]:
+    """Contract fields of an Arrow payload, times as RFC 3339 text."""
+    table = read_arrow(data)
+    table = table.select([f.name for f in READING_FIELDS if f.name in table.column_names])
+    for index, field in enumerate(table.schema):
+        if pa.types.is_timestamp(field.type):
+            # Python's datetime knows neither nanoseconds nor years beyond 9999.
+            utc = table.column(index).cast(pa.timestamp(field.type.unit, "UTC"))
+            table = table.set_column(index, field.name, utc.cast(pa.string()))
+    return table.to_pylist()
 
 
 def _as_json(reading: dict[str, Any]) -> str:

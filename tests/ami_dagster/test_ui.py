@@ -1,0 +1,73 @@
+"""The Dagster UI in a real browser shows the lineage.
+
+`AMI_PICTURES=docs/img pytest tests/ami_dagster/test_ui.py` renews the picture in the docs.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from browser import open_page
+from built_platform import Built
+from playwright.sync_api import Locator, Page
+
+from ami_cli.platform_run import environment as child_environment
+from ami_cli.platform_run import start_webserver, wait_for_dagster
+from ami_cli.processes import Supervisor, free_port
+
+PICTURES = os.environ.get("AMI_PICTURES")
+# Right to left: an opened group pushes only what lies to its right out of the picture.
+OPENED = ("serving", "demand_response", "monitoring", "lake", "ingest", "edge")
+# As the nodes spell them: long names are shortened in the middle.
+ASSETS = (
+    "pubsub_topic",
+    "ingest_job",
+    "dead_letter",
+    "compacted_readings",
+    "voltage_events",
+    "pole_health_hourly",
+    "v_5min_pole",
+    "publish…_warehouse",
+)
+
+
+@pytest.fixture(scope="module")
+def url(built: Built) -> Iterator[str]:
+    """Address of a running Dagster webserver over the built platform."""
+    settings = built.settings.model_copy(update={"dagster_port": free_port()})
+    kept = dict(os.environ)
+    try:
+        with Supervisor(settings.data.logs, child_environment(settings)) as supervisor:
+            start_webserver(supervisor, settings)
+            yield wait_for_dagster(supervisor, settings)
+    finally:
+        os.environ.clear()
+        os.environ.update(kept)
+
+
+def group_box(page: Page, group: str) -> Locator:
+    """Box of a collapsed group in the graph."""
+    return page.locator("foreignObject").filter(has=page.locator(f'[data-tooltip="{group}"]'))
+
+
+def test_the_lineage_page_shows_groups_and_their_assets(url: str, tmp_path: Path) -> None:
+    with open_page(1900, 800) as page:
+        page.goto(f"{url}/asset-groups")
+        for group in (*OPENED, "readings"):
+            group_box(page, group).first.wait_for(timeout=60_000)
+        for group in OPENED:
+            group_box(page, group).get_by_label("unfold_more").click()
+            page.wait_for_timeout(800)
+        # The page keeps the opened groups and fits them into the window.
+        page.reload()
+        for asset in ASSETS:
+            page.locator("foreignObject").get_by_text(asset, exact=True).first.wait_for(
+                timeout=60_000
+            )
+        page.wait_for_timeout(1500)
+        picture = Path(PICTURES or tmp_path) / "lineage.png"
+        page.screenshot(path=picture, clip={"x": 560, "y": 112, "width": 1300, "height": 660})
+        assert picture.stat().st_size > 10_000

@@ -1,0 +1,378 @@
+"""Compaction keeps one copy of every reading, the others beside it, and loses nothing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+from collections import defaultdict
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from store_helpers import (
+    HOUR,
+    INGESTED,
+    MEASURED,
+    NEXT_HOUR,
+    NOW,
+    Row,
+    bag,
+    committed,
+    compact,
+    hour_files,
+    land_rows,
+    raw_bag,
+    read_view,
+    row,
+)
+
+from ami_contract.errors import LakeError
+from ami_contract.lake import DataDir, hour_folder
+from ami_contract.reading import ROW_SCHEMA
+from ami_store.lake import (
+    MANIFEST,
+    compaction_connection,
+    hours,
+    landed_rows,
+    oldest_hour,
+    read_hour,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+SECOND = timedelta(seconds=1)
+
+
+def kept(data: DataDir) -> list[Row]:
+    return read_view(data, "compacted_readings")
+
+
+def test_landing_writes_one_file_with_its_row_count_in_its_name(data: DataDir) -> None:
+    path = land_rows(data, "seg-1", [row(1), row(2)])
+
+    assert path == data.landing / "dt=2026-03-01/hr=14" / "seg-1.r2.parquet"
+    assert landed_rows(path) == 2
+    assert pq.read_schema(path).names == ROW_SCHEMA.names
+
+
+def test_the_same_segment_landed_twice_is_one_file_that_is_not_touched(data: DataDir) -> None:
+    path = land_rows(data, "seg-1", [row(1)])
+    before = path.stat()
+    land_rows(data, "seg-1", [row(1)])
+
+    assert hour_files(data) == {"seg-1.r1.parquet"}
+    assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+def test_without_copies_all_readings_stay_sorted_by_meter_and_time(data: DataDir) -> None:
+    rows = [row(3), row(1), row(2, meter="m0"), row(2)]
+    land_rows(data, "a", rows)
+    hour = compact(data)
+
+    assert [(r["meter_id"], r["seq"]) for r in kept(data)] == [
+        ("m0", 2),
+        ("m1", 1),
+        ("m1", 2),
+        ("m1", 3),
+    ]
+    assert bag(kept(data)) == bag(rows)
+    assert committed(data) == (4, 0, 0)
+    assert hour.manifest.copies == []
+    assert hour.manifest.min_event_ts == (HOUR + SECOND).isoformat()
+    assert hour.manifest.max_event_ts == (HOUR + 3 * SECOND).isoformat()
+    assert {(r["copies"], r["conflicting_copies"]) for r in kept(data)} == {(1, 0)}
+
+
+def test_the_copy_with_the_smallest_ingest_ts_stays(data: DataDir) -> None:
+    first = row(1, ingest_ts=INGESTED, voltage_v=250.0, batch_id="early")
+    second = row(1, ingest_ts=INGESTED + SECOND, voltage_v=250.0, batch_id="late")
+    land_rows(data, "a", [second])
+    land_rows(data, "b", [first])
+    compact(data)
+
+    assert bag(kept(data)) == bag([first])
+    assert [(r["copies"], r["conflicting_copies"]) for r in kept(data)] == [(2, 0)]
+    assert committed(data) == (1, 1, 0)
+    assert raw_bag(data) == bag([first, second])
+
+
+@pytest.mark.parametrize(
+    ("low", "high"),
+    [
+        ({"voltage_v": 239.0, "current_a": 9.0}, {"voltage_v": 240.0, "current_a": 1.0}),
+        ({"freq_hz": 49.9}, {"freq_hz": 50.0}),
+        ({"reactive_kvar": 0.5}, {"reactive_kvar": None}),
+        ({"quality_flags": []}, {"quality_flags": ["estimated"]}),
+        ({"quality_flags": ["estimated"]}, {"quality_flags": ["tamper"]}),
+    ],
+)
+def test_of_copies_of_one_instant_the_smallest_values_stay_nulls_last(
+    data: DataDir, low: Row, high: Row
+) -> None:
+    land_rows(data, "a", [row(1, **high), row(1, **low)])
+    compact(data)
+
+    assert bag(kept(data)) == bag([row(1, **low)])
+    assert committed(data) == (1, 1, 1)
+
+
+def test_conflicts_count_only_copies_whose_measured_values_differ(data: DataDir) -> None:
+    land_rows(
+        data,
+        "a",
+        [
+            row(1, voltage_v=240.0),
+            row(1, voltage_v=240.0, batch_id="b2", ingest_ts=INGESTED + SECOND),
+            row(1, voltage_v=241.0, ingest_ts=INGESTED + SECOND),
+            row(2, freq_hz=None),
+            row(2, freq_hz=60.0, ingest_ts=INGESTED + SECOND),
+            row(3),
+        ],
+    )
+    compact(data)
+
+    counts = {r["seq"]: (r["copies"], r["conflicting_copies"]) for r in kept(data)}
+    assert counts == {1: (3, 1), 2: (2, 1), 3: (1, 0)}
+    assert committed(data) == (3, 3, 2)
+
+
+def test_another_time_or_meter_with_the_same_seq_is_another_reading(data: DataDir) -> None:
+    moved = row(1) | {"event_ts": row(2)["event_ts"]}
+    land_rows(data, "a", [row(1), moved, row(1, meter="m2")])
+    compact(data)
+
+    assert committed(data) == (3, 0, 0)
+
+
+def test_compacting_again_changes_no_file(data: DataDir) -> None:
+    land_rows(data, "a", [row(1), row(1, voltage_v=1.0)])
+    compact(data)
+    folder = data.readings / hour_folder(HOUR)
+    before = {p.name: (p.stat().st_ino, p.read_bytes()) for p in folder.iterdir()}
+    compact(data, now=NOW + SECOND)
+
+    assert {p.name: (p.stat().st_ino, p.read_bytes()) for p in folder.iterdir()} == before
+
+
+def test_an_hour_with_nothing_landed_gets_no_files(data: DataDir) -> None:
+    assert compact(data).stored_rows == 0
+    assert hour_files(data) == set()
+    assert oldest_hour(data) is None
+
+
+def test_a_late_file_is_merged_with_what_was_compacted_before(data: DataDir) -> None:
+    on_time = [row(1, voltage_v=250.0), row(2), row(2, voltage_v=1.0)]
+    late = [row(3), row(1, voltage_v=235.0, ingest_ts=INGESTED - SECOND), row(2, voltage_v=0.5)]
+    land_rows(data, "a", on_time)
+    first = compact(data)
+    land_rows(data, "b", late)
+    pending = read_hour(data, HOUR)
+    second = compact(data)
+
+    assert [path.name for path in pending.pending] == ["b.r3.parquet"]
+    assert pending.stored_rows == 6
+    assert pending.digest == second.digest != first.digest
+    assert bag(kept(data)) == bag([late[1], late[2], late[0]])
+    assert committed(data) == (3, 3, 3)
+    assert raw_bag(data) == bag(on_time + late)
+    assert second.manifest.merged == ["a.r3.parquet", "b.r3.parquet"]
+    assert second.pending == []
+
+
+def test_a_segment_that_lands_again_after_its_merge_counts_once(data: DataDir) -> None:
+    path = land_rows(data, "a", [row(1)])
+    compact(data)
+    path.unlink()
+    land_rows(data, "a", [row(1)])
+
+    assert path.exists()
+    assert read_hour(data, HOUR).pending == []
+    assert raw_bag(data) == bag([row(1)])
+    compact(data)
+    assert committed(data) == (1, 0, 0)
+
+
+def test_hours_are_listed_oldest_first_with_what_they_store(data: DataDir) -> None:
+    land_rows(data, "a", [row(1, hour=NEXT_HOUR)], hour=NEXT_HOUR)
+    land_rows(data, "a", [row(1), row(1)])
+    compact(data)
+    land_rows(data, "b", [row(2)])
+
+    assert [(h.start, h.stored_rows, len(h.pending)) for h in hours(data)] == [
+        (HOUR, 3, 1),
+        (NEXT_HOUR, 1, 1),
+    ]
+    assert oldest_hour(data) == HOUR
+
+
+def test_a_file_with_a_foreign_name_is_named(data: DataDir) -> None:
+    path = land_rows(data, "a", [row(1)])
+    path.rename(path.parent / "mine.parquet")
+
+    with pytest.raises(LakeError, match=r"mine\.parquet is not a landed file"):
+        _ = read_hour(data, HOUR).stored_rows
+
+
+def test_a_damaged_landed_file_is_named_and_nothing_is_committed(data: DataDir) -> None:
+    land_rows(data, "a", [row(1)])
+    (data.landing / hour_folder(HOUR) / "b.r1.parquet").write_bytes(b"PAR1 cut off")
+
+    with pytest.raises(LakeError, match=r"2026-03-01 14:00Z.*b\.r1\.parquet"):
+        compact(data)
+    assert not (data.readings / hour_folder(HOUR) / MANIFEST).exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"surprise": 1}'])
+def test_a_damaged_manifest_is_named(data: DataDir, content: bytes) -> None:
+    land_rows(data, "a", [row(1)])
+    compact(data)
+    (data.readings / hour_folder(HOUR) / MANIFEST).write_bytes(content)
+
+    with pytest.raises(LakeError, match=r"hr=14/manifest\.json is damaged"):
+        read_hour(data, HOUR)
+
+
+copies_of_readings = st.builds(
+    lambda seq, meter, shift, late, **values: row(seq, meter=meter, **values)
+    | {"event_ts": HOUR + timedelta(seconds=seq + shift), "ingest_ts": INGESTED + late * SECOND},
+    st.integers(0, 3),
+    meter=st.sampled_from(["m1", "m2"]),
+    shift=st.integers(0, 1),
+    late=st.integers(0, 2),
+    voltage_v=st.sampled_from([239.0, 240.0]),
+    power_kw=st.sampled_from([-1.0, 0.0, 2.0]),
+    freq_hz=st.sampled_from([None, 50.0, 60.0]),
+    quality_flags=st.sampled_from([[], ["estimated"], ["estimated", "tamper"]]),
+)
+
+
+def reference(rows: list[Row]) -> dict[tuple[Any, ...], tuple[Any, ...]]:
+    """Per reading: the kept copy's ingest_ts and values, copies, conflicting copies."""
+
+    def order(r: Row) -> tuple[Any, ...]:
+        return (r["ingest_ts"], *((r[name] is None, r[name]) for name in MEASURED))
+
+    def sortable(r: Row) -> tuple[Any, ...]:
+        return tuple(x if x != (True, None) else (True, 0.0) for x in order(r))
+
+    groups: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
+    for r in rows:
+        groups[r["meter_id"], r["seq"], r["event_ts"]].append(r)
+    found = {}
+    for key, group in groups.items():
+        first = min(group, key=sortable)
+        values = [first[name] for name in MEASURED]
+        differing = sum([r[name] for name in MEASURED] != values for r in group)
+        found[key] = (first["ingest_ts"], values, len(group), differing)
+    return found
+
+
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(batches=st.lists(st.lists(copies_of_readings, min_size=1, max_size=8), max_size=4))
+def test_compaction_in_any_order_of_arrival_equals_the_reference(
+    batches: list[list[Row]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    data = DataDir(tmp_path_factory.mktemp("lake"))
+    stored: list[Row] = []
+    with compaction_connection() as con:
+        from ami_store.lake import compact_hour
+
+        for number, rows in enumerate(batches):
+            land_rows(data, f"s{number}", rows)
+            stored += rows
+            if number % 2 == 0:
+                compact_hour(data, HOUR, now=NOW, con=con)
+                found = {
+                    (r["meter_id"], r["seq"], r["event_ts"]): (
+                        r["ingest_ts"],
+                        [r[name] for name in MEASURED],
+                        r["copies"],
+                        r["conflicting_copies"],
+                    )
+                    for r in kept(data)
+                }
+                expected = reference(stored)
+                assert found == expected
+                assert committed(data) == (
+                    len(expected),
+                    len(stored) - len(expected),
+                    sum(conflicts for *_, conflicts in expected.values()),
+                )
+            assert raw_bag(data) == bag(stored)
+
+
+KILLED = """
+    import os
+    from datetime import datetime
+    from pathlib import Path
+    from ami_contract.lake import DataDir
+    from ami_store import lake
+    from ami_store.files import atomic_path
+
+    written = 0
+
+    def killed(write):
+        def wrapper(target, content):
+            global written
+            number, written = written, written + 1
+            if number == {number} and {moment!r} == "half":
+                with atomic_path(target) as temporary:
+                    temporary.write_bytes(b"PAR1")
+                    os._exit(9)
+            if number == {number} and {moment!r} == "before":
+                os._exit(9)
+            write(target, content)
+            if number == {number}:
+                os._exit(9)
+        return wrapper
+
+    lake.write_with = killed(lake.write_with)
+    lake.write_bytes = killed(lake.write_bytes)
+    with lake.compaction_connection() as con:
+        lake.compact_hour(
+            DataDir(Path({root!r})),
+            datetime.fromisoformat({hour!r}),
+            now=datetime.fromisoformat({now!r}),
+            con=con,
+        )
+"""
+
+
+@pytest.mark.parametrize("moment", ["before", "half", "after"])
+@pytest.mark.parametrize("number", [0, 1, 2], ids=["readings", "copies", "manifest"])
+def test_killed_at_any_write_nothing_is_lost_or_twice_and_the_next_run_ends_alike(
+    data: DataDir, tmp_path: Path, number: int, moment: str
+) -> None:
+    first = [row(1), row(1, voltage_v=1.0), row(2)]
+    late = [row(2, voltage_v=2.0), row(3)]
+    untouched = DataDir(tmp_path / "untouched")
+    for lake in (data, untouched):
+        land_rows(lake, "a", first)
+        compact(lake)
+        land_rows(lake, "b", late)
+    compact(untouched)
+
+    program = KILLED.format(
+        number=number,
+        moment=moment,
+        root=str(data.root),
+        hour=HOUR.isoformat(),
+        now=NOW.isoformat(),
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], cwd=ROOT, timeout=60, check=False
+    )
+
+    assert done.returncode == 9
+    assert raw_bag(data) == bag(first + late)
+    compact(data)
+    assert raw_bag(data) == bag(first + late)
+    assert bag(kept(data)) == bag(kept(untouched))
+    assert committed(data) == committed(untouched) == (3, 2, 2)
+    assert read_hour(data, HOUR).manifest == read_hour(untouched, HOUR).manifest
