@@ -129,7 +129,8 @@ def decode(batch: MessageBatch, *, max_payload_bytes: int) -> Decoded:
     tables = [table for part in parts for table in part.readings]
     return Decoded(
         batch,
-        pa.concat_tables(tables) if tables else DECODED_SCHEMA.empty_table(),
+        # One chunk: a chunk per message would make every later step pay per message.
+        pa.concat_tables(tables).combine_chunks() if tables else DECODED_SCHEMA.empty_table(),
         refusals + [refusal for part in parts for refusal in part.refusals],
         sum(part.unknown_fields for part in parts),
     )
@@ -206,7 +207,9 @@ def _parse(payloads: Sequence[_Payload]) -> _Partial:
     lines = [line for payload in payloads for line in payload.lines]
     try:
         table, unknown_fields = _read_lines(lines, _KNOWN_ONLY), 0
-    except pa.ArrowInvalid:
+    except pa.ArrowInvalid as error:
+        if "unexpected field" not in str(error):
+            raise
         table = _read_lines(lines, _UNKNOWN_LEFT_OUT)
         unknown_fields = _unknown_fields(lines)
     if table.num_rows != len(lines):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC
 from functools import partial
 from typing import Final, NamedTuple, Protocol
 
 import grpc
 from google.api_core import exceptions
+from google.api_core.retry import Retry, if_exception_type
 from google.cloud import pubsub_v1
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
@@ -33,6 +35,86 @@ class Received(NamedTuple):
 
 class Source(Protocol):
     """Where the ingest takes messages from."""
+
+    def pull(self, max_messages: int, timeout_s: float) -> list[Received]:
+        """Messages now at hand, waiting up to `timeout_s` for the first."""
+
+    def acknowledge(self, ack_ids: Sequence[str]) -> None:
+        """Settle messages; they are never delivered again."""
+
+    def release(self, ack_ids: Sequence[str]) -> None:
+        """Give messages back at once, for another delivery."""
+
+
+class PubSubSource:
+    """A subscription of Google Pub/Sub or of an emulator.
+
+    Args:
+        project_id: project of topic and subscription.
+        topic: used to make the subscription when it is absent on an emulator.
+        subscription: name of the subscription.
+        emulator_host: host:port, None for Google's own service.
+    """
+
+    def __init__(
+        self, project_id: str, topic: str, subscription: str, emulator_host: str | None
+    ) -> None:
+        self._path = f"projects/{project_id}/subscriptions/{subscription}"
+        self._topic = f"projects/{project_id}/topics/{topic}"
+        self._host = emulator_host or "Google Pub/Sub"
+        if emulator_host:
+            # The client's own emulator channel refuses answers above 4 MB.
+            channel = grpc.insecure_channel(emulator_host, options=_UNLIMITED)
+            self._client = pubsub_v1.SubscriberClient(
+                transport=SubscriberGrpcTransport(channel=channel)
+            )
+            self._publisher = pubsub_v1.PublisherClient(
+                transport=PublisherGrpcTransport(channel=channel)
+            )
+        else:
+            self._client = pubsub_v1.SubscriberClient()
+            self._publisher = None
+
+    def ensure(self, timeout_s: float = 10.0) -> None:
+        """Make topic and subscription on an emulator; on Google Cloud Terraform makes them.
+
+        Args:
+            timeout_s: how long an emulator that is just starting is waited for.
+
+        Raises:
+            TransportError: nobody answers at the address.
+        """
+        if self._publisher is None:
+            return
+        # The client's own policy goes on for ten minutes.
+        patience = Retry(
+            predicate=if_exception_type(exceptions.ServiceUnavailable),
+            initial=0.2,
+            maximum=1.0,
+            timeout=timeout_s,
+        )
+        subscription = {
+            "name": self._path,
+            "topic": self._topic,
+            "ack_deadline_seconds": ACK_DEADLINE_S,
+        }
+        try:
+            with suppress(exceptions.AlreadyExists):
+                self._publisher.create_topic(
+                    request={"name": self._topic}, retry=patience, timeout=timeout_s
+                )
+            with suppress(exceptions.AlreadyExists):
+                self._client.create_subscription(
+                    request=subscription, retry=patience, timeout=timeout_s
+                )
+        except (
+            exceptions.ServiceUnavailable,
+            exceptions.DeadlineExceeded,
+            exceptions.RetryError,
+        ) as error:
+            raise TransportError(
+                f"no Pub/Sub answers at {self._host}; start it with `ami pubsub`"
+            ) from error
 
     def pull(self, max_messages: int, timeout_s: float) -> list[Received]:
         """Messages now at hand, waiting up to `timeout_s` for the first."""

@@ -52,9 +52,7 @@ def row(seq: int, *, meter: str = "m1", hour: datetime = HOUR, **changes: Any) -
     return found | changes
 
 
-def land_rows(
-    data: DataDir, segment: str, rows: Iterable[Row], *, hour: datetime = HOUR
-) -> Path:
+def land_rows(data: DataDir, segment: str, rows: Iterable[Row], *, hour: datetime = HOUR) -> Path:
     return land(data, hour, segment, pa.Table.from_pylist(list(rows), ROW_SCHEMA))
 
 
@@ -67,7 +65,7 @@ def read_view(data: DataDir, table: str) -> list[Row]:
     """Rows of a view of the lake as it stands now."""
     with duckdb.connect() as con:
         con.execute("SET TimeZone = 'UTC'")
-        return con.execute(lake_views(data)[table]).to_arrow_table().to_pylist()
+        return con.sql(lake_views(data)[table]).to_arrow_table().to_pylist()
 
 
 def bag(rows: Iterable[Row]) -> Counter[str]:

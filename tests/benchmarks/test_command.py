@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import __main__ as command
 from benchmarks.__main__ import main
 from benchmarks.definition import Benchmark, Context, Measurements, Metric, at_least
 
@@ -139,8 +140,11 @@ def test_a_quick_run_of_the_real_suite_writes_a_marked_figure(tmp_path: Path) ->
 
 
 def test_a_quick_run_without_output_only_prints(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(command, "ROOT", tmp_path)
+    monkeypatch.setattr(command, "RESULTS", tmp_path / "results.json")
+    monkeypatch.setattr(command, "PAGE", tmp_path / "page.md")
     assert main(["--quick", "--work", str(tmp_path)], [figure("a.one", 7.0)]) == 0
     assert "a.one  7 (quick)" in capsys.readouterr().out
     assert not list(tmp_path.iterdir())

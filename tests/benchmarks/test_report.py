@@ -111,7 +111,7 @@ def test_reaching_a_target_exactly_meets_it(value: float, direction: str, met: s
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.18649, "0.186"), (12.345, "12.3"), (99.96, "100"), (119.6, "120"), (1e6, "1,000,000")],
+    [(0.18649, "0.186"), (12.345, "12.3"), (99.96, "100"), (999.6, "1,000"), (1e6, "1,000,000")],
 )
 def test_numbers_are_shown_with_three_digits_and_whole_from_100_on(value: float, text: str) -> None:
     assert shown_number(value) == text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -43,6 +44,18 @@ def test_payloads_hold_every_sample_of_every_block() -> None:
     config = generation.load_config(generation.FLEET, {"payload": "arrow", "poles": 10})
     poles = [generation.PoleMeters(config, p) for p in generation.build_fleet(config).poles[:2]]
     assert generation.make_payloads(poles, "arrow", 1_000, 2) == 2 * 10 * 300 * 2
+
+
+def test_no_block_is_simulated_twice() -> None:
+    asked = []
+
+    class Recorder:
+        def samples(self, first_tick: int, end_tick: int) -> None:
+            asked.append((first_tick, end_tick))
+
+    meters = cast("generation.PoleMeters", Recorder())
+    assert generation.make_payloads([meters], "arrow", 1_000, 3) == 0
+    assert asked == [(1_000, 1_300), (1_300, 1_600), (1_600, 1_900)]
 
 
 @pytest.mark.parametrize("payload", ["json", "arrow"])
@@ -107,5 +120,5 @@ def test_a_command_that_does_not_end_is_interrupted(tmp_path: Path) -> None:
     )
     log = tmp_path / "log"
     with pytest.raises(BenchmarkError, match="did not end within 2 s: up"):
-        run_logged([sys.executable, "-c", code], log, longest_s=2)
+        run_logged([sys.executable, "-I", "-S", "-c", code], log, longest_s=2)
     assert log.read_text() == "up\ntidied\n"

@@ -1,0 +1,144 @@
+"""Readings, payloads, batches and what became of them, for the tests of this folder."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ami_contract.errors import AmiError
+from ami_contract.lake import DataDir
+from ami_contract.reading import READING_FIELDS, WIRE_SCHEMA, ContentType
+from beam_jobs.decode import decode
+from beam_jobs.elements import Message, MessageBatch, Validated
+from beam_jobs.source import Received
+from beam_jobs.validate import validate
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+EVENT_TS = datetime(2026, 3, 1, 11, 30, tzinfo=UTC)
+MAX_PAYLOAD_BYTES = 8 * 1024 * 1024
+JSON = ContentType.JSON.value
+NDJSON = ContentType.NDJSON.value
+ARROW = ContentType.ARROW.value
+FIELD_NAMES = tuple(f.name for f in READING_FIELDS)
+
+
+def reading(number: int = 1, /, **changes: Any) -> dict[str, Any]:
+    """A valid reading as it stands in JSON; a change to `...` leaves the field out."""
+    found = {
+        "event_ts": (EVENT_TS + timedelta(seconds=number)).isoformat().replace("+00:00", "Z"),
+        "meter_id": "m1",
+        "pole_id": "p1",
+        "seq": number,
+        "voltage_v": 240.5,
+        "current_a": 4.5,
+        "power_kw": 1.25,
+    }
+    return {name: value for name, value in (found | changes).items() if value is not ...}
+
+
+def as_json(*readings: Any) -> bytes:
+    return json.dumps(readings[0] if len(readings) == 1 else list(readings)).encode()
+
+
+def as_ndjson(*readings: Any) -> bytes:
+    return b"\n".join(json.dumps(r).encode() for r in readings)
+
+
+def arrow_table(*readings: dict[str, Any]) -> pa.Table:
+    """Readings in the contract's Arrow types, absent fields null."""
+    rows = [r | {"event_ts": datetime.fromisoformat(r["event_ts"])} for r in readings]
+    schema = pa.schema([pa.field(f.name, f.type) for f in WIRE_SCHEMA])
+    return pa.Table.from_pylist(rows, schema)
+
+
+def as_arrow(table: pa.Table) -> bytes:
+    sink = io.BytesIO()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue()
+
+
+def message(
+    data: bytes, content_type: str | None = JSON, *, identity: str = "1", **attributes: str
+) -> Message:
+    claimed = {} if content_type is None else {"content_type": content_type}
+    return Message(identity, NOW - timedelta(seconds=1), claimed | attributes, data)
+
+
+def batch(*messages: Message, segment: str = "seg") -> MessageBatch:
+    return MessageBatch(segment, NOW, list(messages))
+
+
+def judge(*messages: Message) -> Validated:
+    """Decode and validate messages as one batch."""
+    return validate(decode(batch(*messages), max_payload_bytes=MAX_PAYLOAD_BYTES))
+
+
+def stored_rows(data: DataDir) -> list[dict[str, Any]]:
+    """Every landed row."""
+    files = sorted(data.landing.rglob("[!.]*.parquet"))
+    return [row for path in files for row in pq.read_table(path).to_pylist()]
+
+
+def json_lines(folder: Path) -> list[dict[str, Any]]:
+    """All lines of the segments below an archive or dead-letter folder."""
+    return [
+        orjson.loads(line)
+        for path in sorted((folder / "segments").rglob("*.jsonl"))
+        for line in path.read_bytes().splitlines()
+    ]
+
+
+def dead_letters(data: DataDir) -> list[dict[str, Any]]:
+    return json_lines(data.deadletter)
+
+
+def files_below(root: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+
+
+class QueueSource:
+    """A `Source` in memory: hands out what is queued, notes what is settled.
+
+    Args:
+        messages: to hand out, in order.
+        per_pull: most messages of one pull.
+        troubles: raised by the next pulls, one each; None lets a pull through.
+    """
+
+    def __init__(
+        self,
+        messages: Sequence[Message],
+        *,
+        per_pull: int = 1000,
+        troubles: Sequence[AmiError | None] = (),
+    ) -> None:
+        self.queue = [Received(f"ack-{m.message_id}", m) for m in messages]
+        self.per_pull = per_pull
+        self.troubles = list(troubles)
+        self.pulls = 0
+        self.acknowledged: list[str] = []
+        self.released: list[str] = []
+
+    def pull(self, max_messages: int, timeout_s: float) -> list[Received]:
+        self.pulls += 1
+        trouble = self.troubles.pop(0) if self.troubles else None
+        if trouble:
+            raise trouble
+        count = min(max_messages, self.per_pull)
+        taken, self.queue = self.queue[:count], self.queue[count:]
+        return taken
+
+    def acknowledge(self, ack_ids: Sequence[str]) -> None:
+        self.acknowledged += ack_ids
+
+    def release(self, ack_ids: Sequence[str]) -> None:
+        self.released += ack_ids

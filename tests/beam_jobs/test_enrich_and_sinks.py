@@ -1,0 +1,259 @@
+"""Stored rows carry their message's attributes, and every file of a batch is written once."""
+
+from __future__ import annotations
+
+import base64
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from ingest_helpers import (
+    NOW,
+    as_json,
+    batch,
+    dead_letters,
+    files_below,
+    json_lines,
+    judge,
+    message,
+    reading,
+    stored_rows,
+)
+
+from ami_contract.errors import LakeError, RejectionCode
+from ami_contract.lake import DataDir, floor_hour, hour_of_folder
+from ami_contract.reading import ROW_SCHEMA
+from beam_jobs.elements import Enriched, Message, Refusal, Validated
+from beam_jobs.enrich import enrich
+from beam_jobs.sinks import (
+    PAYLOAD_PREFIX_BYTES,
+    as_text,
+    write_archive,
+    write_deadletter,
+    write_landing,
+)
+
+GATEWAY = {
+    "gateway_id": "g1",
+    "network_profile": "lte_m",
+    "gateway_ingest_ts": "2026-03-01T12:31:00.5+01:00",
+    "batch_id": "b7",
+}
+
+
+def enriched(*messages: Message) -> Enriched:
+    return enrich(judge(*messages))
+
+
+def test_rows_are_the_contract_s_with_the_attributes_of_their_own_message() -> None:
+    found = enriched(
+        message(as_json(reading(1), reading(2, quality_flags=["tamper"])), **GATEWAY),
+        message(as_json(reading(3)), identity="m-3"),
+    )
+    rows = found.rows.to_pylist()
+
+    assert found.rows.schema.equals(ROW_SCHEMA)
+    assert [r["seq"] for r in rows] == [1, 2, 3]
+    names = ("gateway_id", "network_profile", "gateway_ingest_ts", "batch_id")
+    ingested = datetime(2026, 3, 1, 11, 31, 0, 500_000, tzinfo=UTC)
+    assert [tuple(r[n] for n in names) for r in rows] == [
+        ("g1", "lte_m", ingested, "b7"),
+        ("g1", "lte_m", ingested, "b7"),
+        (None, None, None, "m-3"),
+    ]
+    assert [r["quality_flags"] for r in rows] == [[], ["tamper"], []]
+    assert {r["ingest_ts"] for r in rows} == {NOW}
+    assert {r["event_date"] for r in rows} == {date(2026, 3, 1)}
+
+
+@pytest.mark.parametrize("text", ["soon", "", "2026-03-01T12:00:00", "12:00Z"])
+def test_an_unreadable_gateway_time_is_null_and_loses_no_reading(text: str) -> None:
+    found = enriched(message(as_json(reading()), gateway_ingest_ts=text))
+
+    assert found.rows["gateway_ingest_ts"].to_pylist() == [None]
+
+
+def test_an_empty_batch_id_falls_back_to_the_message_id() -> None:
+    found = enriched(message(as_json(reading()), identity="m-9", batch_id=""))
+
+    assert found.rows["batch_id"].to_pylist() == ["m-9"]
+
+
+@pytest.mark.parametrize(
+    ("event_ts", "day"),
+    [
+        ("2026-02-28T23:59:59.999Z", date(2026, 2, 28)),
+        ("2026-03-01T00:30:00+01:00", date(2026, 2, 28)),
+        ("2026-02-28T23:30:00-02:00", date(2026, 3, 1)),
+    ],
+)
+def test_the_event_date_is_the_utc_day(event_ts: str, day: date) -> None:
+    found = enriched(message(as_json(reading(event_ts=event_ts))))
+
+    assert found.rows["event_date"].to_pylist() == [day]
+
+
+def test_a_batch_without_valid_readings_has_no_rows_and_keeps_its_refusals() -> None:
+    found = enriched(message(b"{"), message(as_json(reading(seq=-1))))
+
+    assert found.rows.num_rows == 0
+    assert found.rows.schema.equals(ROW_SCHEMA)
+    assert [r.message for r in found.refusals] == [0, 1]
+
+
+def landed(rows: list[dict[str, Any]], data: DataDir, segment: str = "seg") -> Any:
+    table = enriched(message(as_json(*rows))).rows
+    return write_landing(data, segment, table)
+
+
+def test_rows_land_by_the_hour_of_their_event_whatever_their_order(data: DataDir) -> None:
+    times = [
+        "2026-03-01T10:59:59.999Z",
+        "2026-03-01T11:00:00Z",
+        "2026-02-28T23:59:59Z",
+        "2026-03-01T11:59:59Z",
+        "2026-03-01T10:00:00Z",
+        "2026-03-01T12:30:00+01:00",
+    ]
+    rows = [reading(seq, event_ts=text) for seq, text in enumerate(times)]
+    paths = landed(rows, data)
+
+    found = {
+        f"{p.parent.parent.name}/{p.parent.name}/{p.name}": pq.read_table(p)["seq"].to_pylist()
+        for p in paths
+    }
+    assert {name: sorted(seqs) for name, seqs in found.items()} == {
+        "dt=2026-02-28/hr=23/seg.r1.parquet": [2],
+        "dt=2026-03-01/hr=10/seg.r2.parquet": [0, 4],
+        "dt=2026-03-01/hr=11/seg.r3.parquet": [1, 3, 5],
+    }
+    for path in paths:
+        for event_ts in pq.read_table(path)["event_ts"].to_pylist():
+            assert floor_hour(event_ts) == hour_of_folder(path.parent)
+
+
+def test_no_rows_land_in_no_file(data: DataDir) -> None:
+    assert write_landing(data, "seg", ROW_SCHEMA.empty_table()) == []
+    assert not data.landing.exists()
+
+
+def test_rows_in_several_chunks_land_whole(data: DataDir) -> None:
+    table = enriched(message(as_json(reading(1), reading(2)))).rows
+    elsewhere = enriched(message(as_json(reading(3, event_ts="2026-03-01T09:00:00Z")))).rows
+    write_landing(data, "seg", pa.concat_tables([table, elsewhere, table]))
+
+    assert sorted(r["seq"] for r in stored_rows(data)) == [1, 1, 2, 2, 3]
+
+
+def test_writing_a_batch_again_changes_no_file(data: DataDir) -> None:
+    found = enriched(
+        message(as_json(reading(1), reading(2, seq=-1)), identity="a"),
+        message(b"\xff" * 5000, identity="b"),
+    )
+
+    def write() -> None:
+        write_archive(data, found)
+        write_landing(data, "seg", found.rows)
+        write_deadletter(data, found.batch, found.refusals)
+
+    write()
+    before = files_below(data.root)
+    write()
+
+    assert files_below(data.root) == before
+    assert len(before) == 4  # archive, landing, dead letter, one long payload
+
+
+def test_the_archive_keeps_messages_as_they_arrived(data: DataDir) -> None:
+    text = '{"note": "naïve – \\u00e9"}'.encode()
+    arrow = b"\x00\xff\xfe arrow"
+    validated = Validated(
+        batch(
+            message(text, identity="a", gateway_id="g1"),
+            message(arrow, None, identity="b"),
+            message(b"{", identity="refused"),
+        ),
+        judge(message(b"[]")).readings,
+        [Refusal(2, None, RejectionCode.INVALID_JSON, None, "not JSON", b"{")],
+        0,
+    )
+    path = write_archive(data, enrich(validated))
+
+    assert path == data.archive / "segments" / "dt=2026-03-01" / "hr=12" / "seg.jsonl"
+    a, b = json_lines(data.archive)
+    assert a["payload"].encode() == text
+    assert base64.b64decode(b["payload_base64"]) == arrow
+    assert (a["message_id"], a["attributes"]["gateway_id"]) == ("a", "g1")
+    assert datetime.fromisoformat(a["ingest_ts"]) == NOW
+    assert datetime.fromisoformat(a["publish_time"]) == NOW - timedelta(seconds=1)
+
+
+def test_a_batch_refused_whole_leaves_no_archive(data: DataDir) -> None:
+    assert write_archive(data, enriched(message(b"{"))) is None
+    assert not data.archive.exists()
+
+
+def test_nothing_refused_leaves_no_dead_letter(data: DataDir) -> None:
+    assert write_deadletter(data, batch(message(as_json(reading()))), []) is None
+    assert not data.deadletter.exists()
+
+
+@pytest.mark.parametrize("size", [PAYLOAD_PREFIX_BYTES, PAYLOAD_PREFIX_BYTES + 1])
+def test_a_long_payload_is_kept_whole_beside_its_dead_letter(data: DataDir, size: int) -> None:
+    payload = b"[" + b"x" * (size - 1)
+    found = enriched(message(payload))
+    write_deadletter(data, found.batch, found.refusals)
+    (letter,) = dead_letters(data)
+
+    assert letter["payload"].encode() == payload[:PAYLOAD_PREFIX_BYTES]
+    assert letter["payload_bytes"] == size
+    if size > PAYLOAD_PREFIX_BYTES:
+        assert (data.deadletter_payloads / letter["payload_sha256"]).read_bytes() == payload
+    else:
+        assert letter["payload_sha256"] is None
+        assert not data.deadletter_payloads.exists()
+
+
+def test_the_long_payload_is_there_before_the_line_that_names_it(
+    data: DataDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from beam_jobs import sinks
+
+    found = enriched(message(b"\xff" * 5000))
+    written: list[bool] = []
+    original = sinks.write_bytes
+
+    def watched(target: Any, content: bytes) -> None:
+        written.append(target.parent == data.deadletter_payloads)
+        original(target, content)
+
+    monkeypatch.setattr(sinks, "write_bytes", watched)
+    write_deadletter(data, found.batch, found.refusals)
+
+    assert written == [True, False]
+
+
+def test_the_source_row_of_an_imported_file_counts_its_data_rows_from_one(data: DataDir) -> None:
+    bad = as_json(reading(1), reading(2, seq=-1), reading(3, seq=-1))
+    found = enriched(message(bad, first_row="1001", source_file="a.csv"))
+    write_deadletter(data, found.batch, found.refusals)
+
+    assert [(r["source_file"], r["source_row"]) for r in dead_letters(data)] == [
+        ("a.csv", 1002),
+        ("a.csv", 1003),
+    ]
+
+
+def test_bytes_are_text_where_they_can_be() -> None:
+    assert as_text("é".encode()) == {"payload": "é"}
+    assert as_text(b"\xe9") == {"payload_base64": "6Q=="}
+
+
+def test_a_folder_that_cannot_be_written_is_a_lake_error(data: DataDir) -> None:
+    data.root.mkdir(parents=True)
+    data.landing.write_text("in the way")
+
+    with pytest.raises(LakeError, match="landing"):
+        landed([reading()], data)
