@@ -7,7 +7,8 @@ import os
 import shutil
 import time
 import warnings
-from contextlib import redirect_stdout
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -57,6 +58,7 @@ def build(settings: Settings, since: datetime | None, until: datetime | None) ->
         definitions = build_definitions(settings)
         settings.data.logs.mkdir(parents=True, exist_ok=True)
         with (
+            _interruption_passed_on(),
             instance_of(home) as instance,
             (settings.data.logs / "build.log").open("a", encoding="utf-8") as log,
             redirect_stdout(log),
@@ -64,6 +66,17 @@ def build(settings: Settings, since: datetime | None, until: datetime | None) ->
             return build_pending(
                 definitions, instance, settings.data, since=since, until=until, report=report
             )
+
+
+@contextmanager
+def _interruption_passed_on() -> Iterator[None]:
+    """Dagster's own exception for Ctrl-C is Ctrl-C again, once its run is marked as failed."""
+    from dagster import DagsterExecutionInterruptedError
+
+    try:
+        yield
+    except DagsterExecutionInterruptedError as error:
+        raise KeyboardInterrupt from error
 
 
 def run_build(settings: Settings, since: datetime | None, until: datetime | None) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
@@ -26,7 +27,7 @@ from ami_cli.platform_run import (
 )
 from ami_cli.processes import Supervisor, ami_command, only_one
 from ami_cli.simulation import SimulationOrder, run_simulation
-from ami_cli.terminal import console, say, stopping_on_signals
+from ami_cli.terminal import console, interrupted_by_sigterm, say
 from ami_contract.errors import AmiError
 from ami_contract.settings import Settings
 
@@ -35,13 +36,13 @@ _POLL_S: Final = 1.0
 
 
 def run_up(settings: Settings) -> None:
-    """Pub/Sub, ingest and Dagster until stopped."""
-    with (
-        only_one(settings.data.run / "platform.lock", "the platform"),
-        Supervisor(settings.data.logs, environment(settings)) as supervisor,
-        stopping_on_signals() as stop,
-    ):
-        check_ports(settings)
+    """Pub/Sub, ingest and Dagster until stopped.
+
+    Raises:
+        SettingsError: it runs already, or a port is taken.
+        AmiError: a part of it failed; the message names its log.
+    """
+    with _platform(settings) as supervisor:
         start_pubsub(supervisor, settings)
         start_ingest(supervisor)
         start_dagster(supervisor, settings)
@@ -52,8 +53,7 @@ def run_up(settings: Settings) -> None:
             f"data and logs {settings.data_dir}\n"
             "publish with `ami simulate`; stop with Ctrl-C"
         )
-        _until_stopped(supervisor, stop)
-    say("stopped")
+        _until_stopped(supervisor)
 
 
 def run_demo(settings: Settings, config: Path) -> None:
@@ -63,45 +63,43 @@ def run_demo(settings: Settings, config: Path) -> None:
         SettingsError: it runs already, or a port is taken.
         AmiError: a part of it failed; the message names its log.
     """
+    with _platform(settings) as supervisor:
+        say(f"demo in {settings.data_dir}; stop with Ctrl-C at any time")
+        start_pubsub(supervisor, settings)
+        start_ingest(supervisor)
+        _write_history(supervisor, settings, config)
+        start = last_truth_end(settings.data.truth) or now()
+        live = ["--config", str(config), "--from", start.isoformat()]
+        supervisor.start(
+            "simulate", ami_command("simulate", *live, "--truth", str(settings.data.truth))
+        )
+        say("3/4 building the warehouse through Dagster")
+        outcome = build(settings, None, None)
+        if outcome.failures:
+            raise AmiError(f"the build failed: {outcome.failures[0]}")
+        say("4/4 starting Dagster")
+        start_dagster(supervisor, settings)
+        url = _shown("starting Dagster", lambda: wait_for_dagster(supervisor, settings))
+        click.echo(_what_to_see(url, settings))
+        _until_stopped(supervisor)
+
+
+@contextmanager
+def _platform(settings: Settings) -> Iterator[Supervisor]:
+    """A supervisor for one data folder; Ctrl-C or SIGTERM at any time stops all it started."""
     with (
+        interrupted_by_sigterm(),
         only_one(settings.data.run / "platform.lock", "the platform"),
         Supervisor(settings.data.logs, environment(settings)) as supervisor,
     ):
         check_ports(settings)
-        say(f"demo in {settings.data_dir}; stop with Ctrl-C at any time")
         try:
-            start_pubsub(supervisor, settings)
-            start_ingest(supervisor)
-            _write_history(supervisor, settings, config)
-            start = last_truth_end(settings.data.truth) or now()
-            supervisor.start(
-                "simulate",
-                ami_command(
-                    "simulate",
-                    "--config",
-                    str(config),
-                    "--from",
-                    start.isoformat(),
-                    "--truth",
-                    str(settings.data.truth),
-                ),
-            )
-            say("3/4 building the warehouse through Dagster")
-            outcome = build(settings, None, None)
-            if outcome.failures:
-                raise AmiError(f"the build failed: {outcome.failures[0]}")
-            say("4/4 starting Dagster")
-            start_dagster(supervisor, settings)
-            url = _shown("starting Dagster", lambda: wait_for_dagster(supervisor, settings))
-            click.echo(_what_to_see(url, settings))
-            with stopping_on_signals() as stop:
-                _until_stopped(supervisor, stop)
+            yield supervisor
         except KeyboardInterrupt:
-            pass
-        say("stopping …")
-        supervisor.stop("simulate")
-        supervisor.stop("dagster")
-    say(f"stopped; the data stays in {settings.data_dir} (remove it with `make clean-data`)")
+            say("stopping …")
+            # Meters first, so that the ingest can still store their last readings.
+            supervisor.stop("simulate")
+    say(f"stopped; the data stays in {settings.data_dir}")
 
 
 def _write_history(supervisor: Supervisor, settings: Settings, config: Path) -> None:
@@ -124,6 +122,8 @@ def _write_history(supervisor: Supervisor, settings: Settings, config: Path) -> 
         ),
     )
     assert summary is not None
+    if summary.stopped_early:
+        raise KeyboardInterrupt
     say("2/4 ingesting it")
     with Status("ingesting", console=console) as status:
         rows = wait_for_ingest(
@@ -141,8 +141,9 @@ def _shown(what: str, action: Callable[[], str]) -> str:
         return action()
 
 
-def _until_stopped(supervisor: Supervisor, stop: threading.Event) -> None:
-    while not stop.wait(_POLL_S):
+def _until_stopped(supervisor: Supervisor) -> None:
+    while True:
+        time.sleep(_POLL_S)
         supervisor.check()
 
 

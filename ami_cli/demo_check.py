@@ -33,7 +33,7 @@ from ami_cli.platform_run import (
 )
 from ami_cli.processes import Supervisor, ami_command, free_port
 from ami_cli.simulation import SimulationOrder, run_simulation
-from ami_cli.terminal import say
+from ami_cli.terminal import interrupted_by_sigterm, say
 from ami_contract.errors import AmiError
 from ami_contract.lake import DataDir
 from ami_contract.settings import Settings
@@ -152,7 +152,8 @@ def run_check(settings: Settings, config: Path) -> None:
     )
     say(f"demo --check in {folder}")
     try:
-        problems = _check(own, config)
+        with interrupted_by_sigterm():
+            problems = _check(own, config)
     except AmiError as error:
         problems = [str(error)]
     for problem in problems:
@@ -207,6 +208,8 @@ def _history(settings: Settings, config: Path) -> int:
         ),
     )
     assert summary is not None
+    if summary.stopped_early:
+        raise KeyboardInterrupt
     return summary.published
 
 

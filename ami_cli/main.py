@@ -199,7 +199,7 @@ def main() -> None:
     except AmiError as error:
         click.echo(f"ami: {error}", err=True)
         sys.exit(1)
-    except click.exceptions.Abort:
+    except (KeyboardInterrupt, click.exceptions.Abort):
         sys.exit(130)
     except click.ClickException as error:
         error.show()

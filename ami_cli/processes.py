@@ -146,9 +146,13 @@ class Supervisor:
             self._running.remove(child)
 
     def stop_all(self) -> None:
-        """Stop everything, last started first."""
-        for name in [child.name for child in reversed(self._running)]:
-            self.stop(name)
+        """Stop everything, last started first; a second Ctrl-C does not cut it short."""
+        previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            for name in [child.name for child in reversed(self._running)]:
+                self.stop(name)
+        finally:
+            signal.signal(signal.SIGINT, previous)
 
     def __enter__(self) -> Supervisor:
         return self

@@ -25,6 +25,20 @@ def say(line: str) -> None:
 
 
 @contextmanager
+def interrupted_by_sigterm() -> Iterator[None]:
+    """SIGTERM raises KeyboardInterrupt like Ctrl-C, so that what was started is stopped too."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+@contextmanager
 def stopping_on_signals() -> Iterator[threading.Event]:
     """An event that SIGTERM and SIGINT set; a second signal ends the process the usual way."""
     stop = threading.Event()

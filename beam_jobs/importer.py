@@ -22,12 +22,10 @@ from typing import Any, Final
 
 import orjson
 import pyarrow as pa
-import pyarrow.csv as pcsv
-import pyarrow.parquet as pq
 
 from ami_contract.errors import SettingsError
 from ami_contract.lake import DataDir
-from ami_contract.reading import SCHEMA_VERSION, Attribute, ContentType
+from ami_contract.reading import IDENTIFIER_PATTERN, SCHEMA_VERSION, Attribute, ContentType
 from ami_contract.registry import REGISTRY_SCHEMA
 from ami_store.files import write_bytes
 from ami_store.registry import merge_registry
@@ -35,6 +33,7 @@ from beam_jobs.bounded import run_bounded
 from beam_jobs.checks import INT64_MAX
 from beam_jobs.elements import Message, MessageBatch
 from beam_jobs.import_map import ImportMap, zone_of
+from beam_jobs.import_rows import RaggedRow, read_columns, read_rows
 from beam_jobs.pipeline import Ingest
 
 log = logging.getLogger("ami.import")
@@ -42,6 +41,7 @@ log = logging.getLogger("ami.import")
 ROWS_PER_MESSAGE: Final = 1000
 MESSAGES_PER_RUN: Final = 200
 _SEQ_ORIGIN: Final = datetime(2000, 1, 1, tzinfo=UTC)
+_IDENTIFIER: Final = re.compile(IDENTIFIER_PATTERN)
 _COUNTER: Final = re.compile(r"[+-]?[0-9]{1,19}")
 _UNIX_UNITS: Final = {"unix_s": 1.0, "unix_ms": 1000.0}
 
@@ -153,74 +153,14 @@ def _begin(record: Path, identity: str, path: Path, started: datetime) -> Import
     return summary
 
 
-def _is_parquet(path: Path) -> bool:
-    return path.suffix == ".parquet"
-
-
 def _check_columns(path: Path, mapping: ImportMap) -> None:
-    try:
-        if _is_parquet(path):
-            found = pq.read_schema(path).names
-        else:
-            with _open_csv(path, mapping, columns=None) as reader:
-                found = reader.schema.names
-    except (OSError, pa.ArrowInvalid) as error:
-        raise SettingsError(f"{path}: cannot be read: {error}") from error
+    found = read_columns(path, mapping)
     absent = [name for name in mapping.columns if name not in found]
     if absent:
         raise SettingsError(
             f"{path}: the map names the column {absent[0]!r}, which the file does not have; "
             f"it has {', '.join(found)}"
         )
-
-
-def _open_csv(path: Path, mapping: ImportMap, columns: list[str] | None) -> Any:
-    types = dict.fromkeys(columns or [], pa.string())
-    return pcsv.open_csv(
-        pa.input_stream(str(path), compression="detect"),
-        parse_options=pcsv.ParseOptions(delimiter=mapping.delimiter),
-        convert_options=pcsv.ConvertOptions(
-            column_types=types, include_columns=columns, strings_can_be_null=False
-        ),
-    )
-
-
-def _batches(path: Path, mapping: ImportMap) -> Iterator[pa.RecordBatch]:
-    try:
-        if _is_parquet(path):
-            with pq.ParquetFile(path) as file:
-                yield from file.iter_batches(columns=mapping.columns)
-        else:
-            with _open_csv(path, mapping, mapping.columns) as reader:
-                yield from reader
-    except pa.ArrowInvalid as error:
-        raise SettingsError(
-            f"{path}: {error}; mend the file and import it again: what is stored stays"
-        ) from error
-
-
-def _rows(path: Path, mapping: ImportMap) -> Iterator[dict[str, Any]]:
-    for batch in _batches(path, mapping):
-        columns = [_cells(column) for column in batch.columns]
-        for values in zip(*columns, strict=True):
-            yield dict(zip(batch.schema.names, values, strict=True))
-
-
-def _cells(column: pa.Array) -> list[Any]:
-    """Values of a column as plain Python ones; a time no datetime can hold as its text."""
-    if pa.types.is_timestamp(column.type) and column.type.unit == "ns":
-        column = column.cast(pa.timestamp("us", column.type.tz), safe=False)
-    try:
-        return column.to_pylist()
-    except OverflowError:
-        return [_cell(scalar) for scalar in column]
-
-
-def _cell(scalar: pa.Scalar) -> Any:
-    try:
-        return scalar.as_py()
-    except OverflowError:
-        return scalar.cast(pa.string()).as_py()
 
 
 @dataclass
@@ -238,14 +178,20 @@ def _messages(
     meters: dict[str, _Meter],
 ) -> Iterator[tuple[Message, int]]:
     convert = _Converter(mapping)
-    rows = _rows(path, mapping)
+    rows = read_rows(path, mapping)
     for number in itertools.count():
         chunk = list(itertools.islice(rows, ROWS_PER_MESSAGE))
         if not chunk:
             return
-        readings = [convert.reading(row) for row in chunk]
-        for reading in readings:
+        readings: list[dict[str, Any] | str] = []
+        for row in chunk:
+            if isinstance(row, RaggedRow):
+                # Not an object, so the graph refuses it and shows this text.
+                readings.append(str(row))
+                continue
+            reading = convert.reading(row)
             _note_meter(meters, reading)
+            readings.append(reading)
         name = f"import-{identity}-{number:06d}"
         attributes = {
             Attribute.CONTENT_TYPE.value: ContentType.NDJSON.value,
@@ -260,12 +206,16 @@ def _messages(
 
 def _note_meter(meters: dict[str, _Meter], reading: dict[str, Any]) -> None:
     meter_id, pole_id, stamp = reading["meter_id"], reading["pole_id"], reading["event_ts"]
-    if not (isinstance(meter_id, str) and isinstance(pole_id, str) and isinstance(stamp, datetime)):
+    if not (isinstance(stamp, datetime) and _is_identifier(meter_id) and _is_identifier(pole_id)):
         return
     meter = meters.setdefault(meter_id, _Meter(pole_id, stamp, stamp))
     if stamp < meter.first:
         meter.first, meter.pole_id = stamp, pole_id
     meter.last = max(meter.last, stamp)
+
+
+def _is_identifier(value: object) -> bool:
+    return isinstance(value, str) and _IDENTIFIER.fullmatch(value) is not None
 
 
 def _registry_rows(meters: dict[str, _Meter], mapping: ImportMap) -> pa.Table:

@@ -537,3 +537,22 @@ def test_every_meter_is_registered_for_the_span_of_its_readings(
         ("m2", START, START + timedelta(minutes=5)),
     ]
     assert summary.meters_added == 2
+
+
+def test_ragged_rows_and_foreign_encodings_are_refused_and_their_neighbours_stored(
+    data: DataDir, tmp_path: Path
+) -> None:
+    good = minutes(3)
+    path = tmp_path / "file.csv"
+    lines = [HEADER, good[0], "2026-03-01T00:09:00Z,m1,230", "", good[1], good[2] + ",extra"]
+    latin = "2026-03-01T00:30:00Z,m1,2°,1,1".encode("latin-1")
+    path.write_bytes("\n".join(lines).encode() + b"\n" + latin + b"\n")
+    summary = run(data, path)
+    assert (summary.rows, summary.stored) == (5, 2)
+    assert summary.refused == {"not_a_reading": 2, "wrong_type": 1}
+    found = {line["source_row"]: line for line in dead_letters(data)}
+    assert set(found) == {2, 4, 5}
+    assert "3 cells where the header has 5" in found[2]["payload"]
+    assert "6 cells where the header has 5" in found[4]["payload"]
+    assert found[5]["field"] == "voltage_v"
+    assert r"2\\xb0" in found[5]["payload"]
