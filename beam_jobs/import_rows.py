@@ -62,9 +62,12 @@ def read_columns(path: Path, mapping: ImportMap) -> list[str]:
         if _is_parquet(path):
             return list(pq.read_schema(path).names)
         with _csv_reader(path, mapping) as rows:
-            return next(rows, [])
+            header = next(rows, None)
     except (OSError, pa.ArrowInvalid, csv.Error) as error:
         raise SettingsError(f"{path}: cannot be read: {error}") from error
+    if not header:
+        raise SettingsError(f"{path}: cannot be read: it has no header line")
+    return header
 
 
 def read_rows(path: Path, mapping: ImportMap) -> Iterator[dict[str, Any] | RaggedRow]:
