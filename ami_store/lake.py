@@ -164,33 +164,43 @@ def read_hour(data: DataDir, start: datetime) -> Hour:
 
 
 def hours(data: DataDir) -> Iterator[Hour]:
-    """Every hour that has anything stored, oldest first."""
-    starts = {
-        hour_of_folder(folder)
-        for table in (data.landing, data.readings)
-        for folder in table.glob("dt=*/hr=*")
-    }
-    for start in sorted(starts):
+    """Every hour that has anything stored, oldest first.
+
+    Raises:
+        LakeError: a folder or manifest is not of this lake; names it.
+    """
+    for start in sorted(_hour_starts(data)):
         hour = read_hour(data, start)
         if hour.manifest.readings or hour.pending:
             yield hour
 
 
 def oldest_hour(data: DataDir) -> datetime | None:
-    """First hour with anything stored, None for an empty lake."""
-    return min(
-        (
-            hour_of_folder(folder)
-            for table in (data.landing, data.readings)
-            for folder in table.glob("dt=*/hr=*")
-        ),
-        default=None,
-    )
+    """First hour with anything stored, None for an empty lake; raises LakeError."""
+    return min(_hour_starts(data), default=None)
+
+
+def _hour_starts(data: DataDir) -> set[datetime]:
+    starts = set()
+    for table in (data.landing, data.readings):
+        for folder in table.glob("dt=*/hr=*"):
+            try:
+                starts.add(hour_of_folder(folder))
+            except ValueError as error:
+                raise LakeError(f"{folder} is no hour of this lake; move it away") from error
+    return starts
 
 
 _COLUMNS: Final = ", ".join(ROW_SCHEMA.names)
 _SAME_READING: Final = "PARTITION BY meter_id, seq, event_ts"
-_ORDER: Final = "ingest_ts, " + ", ".join(f"{name} NULLS LAST" for name in _MEASURED)
+_ORDER: Final = ", ".join(
+    [
+        "ingest_ts",
+        *(f"{name} NULLS LAST" for name in _MEASURED if name != "quality_flags"),
+        "array_to_string(quality_flags, ',') NULLS LAST",
+        "batch_id",
+    ]
+)
 
 
 def _merge_sql(files: list[Path]) -> str:
@@ -223,9 +233,10 @@ def compact_hour(
     """Merge an hour's landed files into its committed, sorted, deduplicated file.
 
     Of the copies of a reading (same meter_id, seq, event_ts) the one with the smallest `ingest_ts`
-    stays, then the one with the smallest measured values in the order of the contract, nulls last;
-    this stands for the payload hash, which no two warehouses compute alike. Does nothing when
-    nothing is pending. Killed at any line and run again it gives the same files.
+    stays, then the one with the smallest measured values in the order of the contract, nulls last,
+    then the smallest `batch_id`; the values stand for the payload hash, which no two warehouses
+    compute alike. Does nothing when nothing is pending. Killed at any line and run again it gives
+    the same files.
 
     Args:
         data: where the lake lies.

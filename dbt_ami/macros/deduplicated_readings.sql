@@ -3,7 +3,7 @@
   `conflicting_copies` (how many of them differ from the row that was kept).
 
   DuckDB reads the compacted hours, which are deduplicated already. BigQuery deduplicates here: the
-  least ingest_ts wins, then the least values. The order of the values stands for the payload hash,
+  least ingest_ts wins, then the least values, then the least batch_id. The order of the values stands for the payload hash,
   which no two warehouses write alike.
 -#}
 {%- macro deduplicated_readings() -%}
@@ -39,7 +39,7 @@ ranked as (
         partition by meter_id, seq, event_ts
         order by
             ingest_ts, voltage_v, current_a, power_kw, reactive_kvar nulls last,
-            freq_hz nulls last, array_to_string(quality_flags, ',') nulls last
+            freq_hz nulls last, array_to_string(quality_flags, ',') nulls last, batch_id
     )
 )
 

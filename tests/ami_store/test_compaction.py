@@ -375,3 +375,15 @@ def test_killed_at_any_write_nothing_is_lost_or_twice_and_the_next_run_ends_alik
     assert bag(kept(data)) == bag(kept(untouched))
     assert committed(data) == committed(untouched) == (3, 2, 2)
     assert read_hour(data, HOUR).manifest == read_hour(untouched, HOUR).manifest
+
+
+def test_equal_copies_of_one_batch_time_keep_the_smallest_batch_id(data: DataDir) -> None:
+    land_rows(data, "a", [row(1, batch_id="b2"), row(1, batch_id="b1")])
+    compact(data)
+    assert [reading["batch_id"] for reading in kept(data)] == ["b1"]
+
+
+def test_a_folder_that_is_no_hour_is_named(data: DataDir) -> None:
+    (data.landing / "dt=foo" / "hr=01").mkdir(parents=True)
+    with pytest.raises(LakeError, match=r"dt=foo/hr=01 is no hour of this lake"):
+        list(hours(data))
