@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
+import re
 import shutil
 import time
 import warnings
@@ -11,18 +13,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TextIO
 
 import typer
-from rich.status import Status
 
-from ami_cli.terminal import console, is_interactive, say
+from ami_cli.terminal import Working, say
 from ami_contract.settings import Settings
 
 if TYPE_CHECKING:
     from ami_dagster.local_run import Outcome
 
 INSTANCE_TEMPLATE: Final = Path(__file__).resolve().parent.parent / "dagster.yaml"
+_DBT_PROGRESS: Final = re.compile(r"(\d+) of (\d+) (?:OK|PASS|WARN|ERROR|FAIL)")
 WORKSPACE: Final = Path(__file__).resolve().parent.parent / "workspace.yaml"
 
 
@@ -40,32 +42,47 @@ def prepare_instance(settings: Settings) -> Path:
 def build(settings: Settings, since: datetime | None, until: datetime | None) -> Outcome:
     """Materialize what is pending, with progress on the terminal."""
     home = prepare_instance(settings)
-    with Status("loading definitions", console=console) as status:
+    settings.data.logs.mkdir(parents=True, exist_ok=True)
+    with (
+        Working("loading definitions") as working,
+        (settings.data.logs / "build.log").open("a", encoding="utf-8") as log,
+        redirect_stdout(_BuildLog(log, working)),
+        _interruption_passed_on(),
+    ):
         warnings.filterwarnings("ignore", module="dagster")
         from ami_dagster.build import build_definitions
         from ami_dagster.local_run import build_pending, instance_of
 
         logging.getLogger("dagster").setLevel(logging.ERROR)
-        begun = time.monotonic()
 
         def report(line: str) -> None:
-            if is_interactive():
-                say(f"[{time.monotonic() - begun:5.1f} s] {line}")
-                status.update(line)
-            else:
-                say(f"build: {line}")
+            say(f"build: {line}")
+            working.now(line)
 
         definitions = build_definitions(settings)
-        settings.data.logs.mkdir(parents=True, exist_ok=True)
-        with (
-            _interruption_passed_on(),
-            instance_of(home) as instance,
-            (settings.data.logs / "build.log").open("a", encoding="utf-8") as log,
-            redirect_stdout(log),
-        ):
+        with instance_of(home) as instance:
             return build_pending(
                 definitions, instance, settings.data, since=since, until=until, report=report
             )
+
+
+class _BuildLog(io.TextIOBase):
+    """Standard output of a build: all of it goes to a file, dbt's progress to the terminal."""
+
+    def __init__(self, log: TextIO, working: Working) -> None:
+        super().__init__()
+        self._log = log
+        self._working = working
+
+    def write(self, text: str, /) -> int:
+        """Log `text` and show how far dbt is."""
+        if found := _DBT_PROGRESS.search(text):
+            self._working.now(f"dbt: {found[1]} of {found[2]} models and tests")
+        return self._log.write(text)
+
+    def flush(self) -> None:
+        """Flush the file."""
+        self._log.flush()
 
 
 @contextmanager

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Final
 
 import click
-from rich.status import Status
 
 from ami_cli.building import build
 from ami_cli.platform_run import (
@@ -27,7 +26,7 @@ from ami_cli.platform_run import (
 )
 from ami_cli.processes import Supervisor, ami_command, only_one
 from ami_cli.simulation import SimulationOrder, run_simulation
-from ami_cli.terminal import console, interrupted_by_sigterm, say
+from ami_cli.terminal import Working, interrupted_by_sigterm, say
 from ami_contract.errors import AmiError
 from ami_contract.settings import Settings
 
@@ -125,19 +124,19 @@ def _write_history(supervisor: Supervisor, settings: Settings, config: Path) -> 
     if summary.stopped_early:
         raise KeyboardInterrupt
     say("2/4 ingesting it")
-    with Status("ingesting", console=console) as status:
+    with Working("ingesting") as working:
         rows = wait_for_ingest(
             supervisor,
             settings,
             at_least=before + summary.published,
             timeout_s=120,
-            report=lambda rows: status.update(f"ingesting: {rows:,} rows stored"),
+            report=lambda rows: working.now(f"ingesting: {rows:,} rows stored"),
         )
     say(f"{rows:,} rows in the lake")
 
 
 def _shown(what: str, action: Callable[[], str]) -> str:
-    with Status(what, console=console):
+    with Working(what):
         return action()
 
 

@@ -8,10 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import click
-from rich.status import Status
 
 from ami_cli.subscription import open_source
-from ami_cli.terminal import console, is_interactive, say, stopping_on_signals
+from ami_cli.terminal import Working, is_interactive, say, stopping_on_signals
 from ami_contract.settings import Settings
 from beam_jobs.import_map import load_map
 from beam_jobs.importer import ImportSummary, import_file
@@ -86,17 +85,13 @@ def run_import(settings: Settings, file: Path, mapping: Path) -> ImportSummary:
         LakeError: the lake cannot be written.
     """
     found = load_map(mapping)
-    status = Status("importing", console=console)
+    with Working("importing") as working:
 
-    def progress(rows: int) -> None:
-        if is_interactive():
-            status.update(f"importing: {rows:,} rows")
-        else:
-            say(f"imported {rows} rows")
+        def progress(rows: int) -> None:
+            working.now(f"importing: {rows:,} rows")
+            if not is_interactive():
+                say(f"imported {rows} rows")
 
-    if is_interactive():
-        status.start()
-    try:
         summary = import_file(
             settings.data,
             file,
@@ -105,8 +100,6 @@ def run_import(settings: Settings, file: Path, mapping: Path) -> ImportSummary:
             max_payload_bytes=settings.max_payload_bytes,
             progress=progress,
         )
-    finally:
-        status.stop()
     click.echo(_sentence(summary, settings))
     return summary
 

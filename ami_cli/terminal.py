@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 console = Console(stderr=True, highlight=False)
 
@@ -22,6 +23,36 @@ def is_interactive() -> bool:
 def say(line: str) -> None:
     """One line on standard error, unwrapped, above a spinner if one turns."""
     console.print(line, markup=False, soft_wrap=True)
+
+
+class Working:
+    """A spinner with what is being done and for how long, where a person watches.
+
+    Args:
+        what: the first thing that is done.
+    """
+
+    def __init__(self, what: str) -> None:
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}", markup=False),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+            disable=not is_interactive(),
+        )
+        self._task = self._progress.add_task(what, total=None)
+
+    def now(self, what: str) -> None:
+        """Say what is being done now."""
+        self._progress.update(self._task, description=what)
+
+    def __enter__(self) -> Working:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
 
 
 @contextmanager
