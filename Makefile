@@ -38,7 +38,8 @@ test-full: .venv/.dev ## every test, the slow ones too
 lint: .venv/.dev ## ruff, sqlfluff and shellcheck
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/sqlfluff lint --disable-progress-bar dbt_ami/models dbt_ami/tests
+	AMI_DATA_DIR=$(CURDIR)/.venv/lint $(BIN)/sqlfluff lint --disable-progress-bar \
+		dbt_ami/models dbt_ami/tests
 	@if command -v shellcheck >/dev/null; then shellcheck .ci/run; \
 		else echo "shellcheck is not installed: shell scripts were not checked"; fi
 

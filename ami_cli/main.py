@@ -192,7 +192,8 @@ def demo(
 def main() -> None:
     """Entry point: runs `app` and turns errors raised on purpose into one line."""
     try:
-        app(standalone_mode=False)
+        # Outside of its stand-alone mode `Exit` comes back as a value.
+        sys.exit(app(standalone_mode=False) or 0)
     except SettingsError as error:
         click.echo(f"ami: {error}", err=True)
         sys.exit(2)

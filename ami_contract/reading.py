@@ -21,6 +21,8 @@ FLAGS: Final = pa.list_(pa.string())
 IDENTIFIER_PATTERN: Final = r"^[A-Za-z0-9_.:-]{1,128}$"
 OLDEST_EVENT_TS: Final = datetime(2000, 1, 1, tzinfo=UTC)
 MAX_EVENT_LEAD: Final = timedelta(minutes=5)
+# The largest integer that every JSON reader keeps exact (RFC 7493).
+MAX_SEQ: Final = 2**53 - 1
 SCHEMA_VERSION: Final = "1"
 
 KNOWN_QUALITY_FLAGS: Final = (
@@ -91,7 +93,7 @@ READING_FIELDS: Final[tuple[Field, ...]] = (
     ),
     Field("meter_id", pa.string(), "", True, "Meter that measured."),
     Field("pole_id", pa.string(), "", True, "Pole (gateway site) the meter hangs on."),
-    Field("seq", pa.int64(), "", True, "Sample counter of the meter, + 1 per sample.", 0),
+    Field("seq", pa.int64(), "", True, "Sample counter of the meter, + 1 per sample.", 0, MAX_SEQ),
     Field("voltage_v", pa.float64(), "V", True, "RMS voltage.", 0, 1000),
     Field("current_a", pa.float64(), "A", True, "RMS current.", 0, 10_000),
     Field(

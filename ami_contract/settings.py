@@ -65,7 +65,10 @@ class Settings(BaseSettings):
     @field_validator("data_dir")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
-        return value.expanduser().absolute()
+        folder = value.expanduser().absolute()
+        if any(character in str(folder) for character in "*?["):
+            raise ValueError("a folder without *, ? and [, which some readers take for patterns")
+        return folder
 
     @property
     def data(self) -> DataDir:

@@ -146,8 +146,8 @@ def read_manifest(folder: Path) -> Manifest:
         return Manifest()
     except (ValueError, TypeError) as error:
         raise LakeError(
-            f"{path} is damaged ({error}); delete it and the hour is compacted again from the "
-            "archive by a replay"
+            f"{path} is damaged ({error}); restore it from a backup: it names the files that make "
+            "up the hour"
         ) from error
 
 

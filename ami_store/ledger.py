@@ -4,11 +4,12 @@ Per meter, with distinct readings counted once:
 
     expected = stored + dead_lettered + lost
 
-`expected` is what the ground truth says was generated; without it, the span of `seq` seen (per
-epoch, a new one where `seq` falls while `event_ts` rises), so that a hole in `seq` is a declared
-loss. Dead letters whose meter cannot be read, and payloads refused whole, stand in the row
-`unattributed`. The ledger closes when no meter has more than was expected of it and, with ground
-truth, when what is missing is what the backhaul is known to have dropped.
+`expected` is what the ground truth says was generated. Without it, it is the span of `seq` seen
+(per epoch, a new one where `seq` falls while `event_ts` rises), so that a hole in `seq` is a
+declared loss, and the refused readings outside of that span. Dead letters whose meter cannot be
+read, and payloads refused whole, stand in the row `unattributed`. The ledger closes when no meter
+has more than was expected of it and, with ground truth, when what is missing is what the backhaul
+is known to have dropped.
 """
 
 from __future__ import annotations
@@ -98,12 +99,27 @@ _SPANS: Final = """
         )
     ),
     epochs AS (
-        SELECT meter_id, epoch, max(seq) - min(seq) + 1 AS span
+        SELECT meter_id, epoch, min(seq) AS first_seq, max(seq) AS last_seq
         FROM ordered
         GROUP BY meter_id, epoch
+    ),
+    refused_outside AS (
+        SELECT meter_id, count(*) AS readings
+        FROM dead
+        WHERE NOT EXISTS (
+            SELECT 1 FROM epochs
+            WHERE epochs.meter_id = dead.meter_id
+            AND dead.seq BETWEEN epochs.first_seq AND epochs.last_seq
+        )
+        GROUP BY meter_id
     )
-    SELECT meter_id, sum(span)::BIGINT AS expected, NULL::BIGINT AS declared_lost
+    SELECT
+        meter_id,
+        (sum(last_seq - first_seq + 1) + coalesce(any_value(refused_outside.readings), 0))::BIGINT
+            AS expected,
+        NULL::BIGINT AS declared_lost
     FROM epochs
+    LEFT JOIN refused_outside USING (meter_id)
     GROUP BY meter_id
 """
 _TRUTH: Final = """

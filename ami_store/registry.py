@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pcsv
 
 from ami_contract.errors import LakeError
-from ami_contract.registry import REGISTRY_SCHEMA
+from ami_contract.registry import REGISTRY_FIELDS, REGISTRY_SCHEMA
 from ami_store.files import write_with
 
 
@@ -39,7 +39,31 @@ def read_registry(path: Path) -> pa.Table:
         if not field.nullable and table[field.name].null_count:
             row = pc.index(pc.is_null(table[field.name]), True).as_py() + 2
             raise LakeError(f"{path}: line {row}: {field.name} is empty; every meter needs one")
+    _check_values(path, table)
     return table.cast(REGISTRY_SCHEMA)
+
+
+def _check_values(path: Path, table: pa.Table) -> None:
+    for field in REGISTRY_FIELDS:
+        if field.minimum is None or field.maximum is None:
+            continue
+        column = table[field.name]
+        fits = pc.and_(
+            pc.greater_equal(column, pa.scalar(field.minimum, column.type)),
+            pc.less_equal(column, pa.scalar(field.maximum, column.type)),
+        )
+        row = pc.index(fits, False).as_py()
+        if row >= 0:
+            raise LakeError(
+                f"{path}: line {row + 2}: {field.name} = {column[row].as_py()}: "
+                f"{field.minimum:g} … {field.maximum:g} {field.unit}"
+            )
+    backwards = pc.index(pc.greater(table["valid_to"], table["valid_from"]), False).as_py()
+    if backwards >= 0:
+        raise LakeError(
+            f"{path}: line {backwards + 2}: valid_to is not after valid_from; "
+            "leave it empty for a meter in service"
+        )
 
 
 def write_registry(path: Path, table: pa.Table) -> None:

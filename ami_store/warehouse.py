@@ -16,7 +16,7 @@ import duckdb
 
 from ami_contract.errors import WarehouseError
 from ami_contract.lake import DataDir
-from ami_store.files import write_with
+from ami_store.files import TEMPORARY_PREFIX, write_with
 from ami_store.lake import hours, remove_replaced
 from ami_store.sql import text_literal
 from ami_store.views import lake_views
@@ -58,6 +58,9 @@ def publish(data: DataDir) -> Published:
     """
     if not data.warehouse.exists():
         raise WarehouseError(f"{data.warehouse} does not exist; run `ami build` first")
+    # One publication runs at a time, so whatever is left here is of a killed one.
+    for leftover in data.published_warehouse.parent.glob(f"{TEMPORARY_PREFIX}*"):
+        leftover.unlink(missing_ok=True)
     try:
         with duckdb.connect() as con:
             con.execute(f"ATTACH {text_literal(data.warehouse)} AS {CATALOG} (READ_ONLY)")
@@ -163,7 +166,7 @@ def query(data: DataDir, sql: str, parameters: Sequence[object] = ()) -> Answer:
         with connect(data) as con:
             cursor = con.execute(sql, parameters or None)
             return Answer([column[0] for column in cursor.description or []], cursor.fetchall())
-    except duckdb.Error as error:
+    except (duckdb.Error, ValueError) as error:
         hint = (
             ""
             if data.published_warehouse.exists()

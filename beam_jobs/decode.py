@@ -302,8 +302,8 @@ def _decode_arrow(index: int, data: bytes) -> _Partial:
     columns[MESSAGE_COLUMN] = pa.array(np.full(table.num_rows, index, np.int32))
     columns[ROW_COLUMN] = pa.array(np.arange(table.num_rows, dtype=np.int32))
     unknown = sum(
-        len(table[name]) - table[name].null_count
-        for name in table.column_names
+        len(column) - column.null_count
+        for name, column in zip(table.column_names, table.columns, strict=True)
         if name not in _KNOWN
     )
     return _Partial([pa.table(columns, schema=DECODED_SCHEMA)], [], unknown)
@@ -343,8 +343,16 @@ def _as_wire(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
         )
     try:
         return column.cast(options=pc.CastOptions(wanted, allow_time_truncate=True))
-    except pa.ArrowInvalid as error:
-        raise ReadingRejected(RejectionCode.OUT_OF_RANGE, name, str(error)) from error
+    except pa.ArrowInvalid:
+        # Some value does not fit: null here, so that only its reading is judged and refused.
+        return pa.chunked_array([[_fitting(value, wanted) for value in column]], wanted)
+
+
+def _fitting(value: pa.Scalar, wanted: pa.DataType) -> pa.Scalar | None:
+    try:
+        return value.cast(options=pc.CastOptions(wanted, allow_time_truncate=True))
+    except pa.ArrowInvalid:
+        return None
 
 
 def _is_text(type_: pa.DataType) -> bool:

@@ -105,7 +105,7 @@ class ImportMap(_Strict):
     reactive_kvar: Quantity | None = None
     freq_hz: Quantity | None = None
     seq: str | None = None
-    sample_interval_s: float = Field(gt=0, le=86_400)
+    sample_interval_s: float = Field(ge=0.001, le=86_400)
     missing_values: list[str] = ["", "?", "NA", "NaN", "null"]
     delimiter: str = Field(",", min_length=1, max_length=1)
     decimal_point: Literal[".", ","] = "."
@@ -186,7 +186,7 @@ def load_map(path: Path) -> ImportMap:
         return ImportMap.model_validate(content)
     except OSError as error:
         raise SettingsError(f"{path}: {error.strerror}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     except ValidationError as error:
         first = error.errors()[0]

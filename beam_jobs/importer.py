@@ -23,14 +23,14 @@ from typing import Any, Final
 import orjson
 import pyarrow as pa
 
-from ami_contract.errors import SettingsError
+from ami_contract.errors import ReadingRejected, SettingsError
 from ami_contract.lake import DataDir
-from ami_contract.reading import IDENTIFIER_PATTERN, SCHEMA_VERSION, Attribute, ContentType
+from ami_contract.reading import SCHEMA_VERSION, Attribute, ContentType
 from ami_contract.registry import REGISTRY_SCHEMA
 from ami_store.files import write_bytes
 from ami_store.registry import merge_registry
 from beam_jobs.bounded import run_bounded
-from beam_jobs.checks import INT64_MAX
+from beam_jobs.checks import INT64_MAX, check_reading
 from beam_jobs.elements import Message, MessageBatch
 from beam_jobs.import_map import ImportMap, zone_of
 from beam_jobs.import_rows import RaggedRow, read_columns, read_rows
@@ -41,7 +41,6 @@ log = logging.getLogger("ami.import")
 ROWS_PER_MESSAGE: Final = 1000
 MESSAGES_PER_RUN: Final = 200
 _SEQ_ORIGIN: Final = datetime(2000, 1, 1, tzinfo=UTC)
-_IDENTIFIER: Final = re.compile(IDENTIFIER_PATTERN)
 _COUNTER: Final = re.compile(r"[+-]?[0-9]{1,19}")
 _UNIX_UNITS: Final = {"unix_s": 1.0, "unix_ms": 1000.0}
 
@@ -190,7 +189,7 @@ def _messages(
                 readings.append(str(row))
                 continue
             reading = convert.reading(row)
-            _note_meter(meters, reading)
+            _note_meter(meters, reading, ingest_ts)
             readings.append(reading)
         name = f"import-{identity}-{number:06d}"
         attributes = {
@@ -204,18 +203,17 @@ def _messages(
         yield Message(name, ingest_ts, attributes, payload), len(chunk)
 
 
-def _note_meter(meters: dict[str, _Meter], reading: dict[str, Any]) -> None:
-    meter_id, pole_id, stamp = reading["meter_id"], reading["pole_id"], reading["event_ts"]
-    if not (isinstance(stamp, datetime) and _is_identifier(meter_id) and _is_identifier(pole_id)):
+def _note_meter(meters: dict[str, _Meter], reading: dict[str, Any], now: datetime) -> None:
+    """Note the meter of a reading that will be stored; a refused one says nothing of service."""
+    try:
+        checked = check_reading(reading, now=now)
+    except ReadingRejected:
         return
+    meter_id, pole_id, stamp = checked["meter_id"], checked["pole_id"], checked["event_ts"]
     meter = meters.setdefault(meter_id, _Meter(pole_id, stamp, stamp))
     if stamp < meter.first:
         meter.first, meter.pole_id = stamp, pole_id
     meter.last = max(meter.last, stamp)
-
-
-def _is_identifier(value: object) -> bool:
-    return isinstance(value, str) and _IDENTIFIER.fullmatch(value) is not None
 
 
 def _registry_rows(meters: dict[str, _Meter], mapping: ImportMap) -> pa.Table:
@@ -317,6 +315,12 @@ class _Converter:
 
         Where the clock repeats an hour, a meter's second row of that time is the later one.
         """
+        try:
+            return self._placed(stamp, meter_id)
+        except OverflowError:
+            return stamp.isoformat()
+
+    def _placed(self, stamp: datetime, meter_id: Any) -> Any:
         if stamp.tzinfo is not None:
             return stamp.astimezone(UTC)
         early = stamp.replace(tzinfo=self._zone)

@@ -5,7 +5,7 @@
 -#}
 {%- macro clock_runs_on(seq_step, us_step, interval_ms) -%}
 (
-    abs(({{ us_step }}) - ({{ seq_step }}) * {{ interval_ms }} * 1000)
+    abs(({{ us_step }}) - {{ samples_us(seq_step, interval_ms) }})
     <= greatest({{ us_var('clock_tolerance_s') }}, {{ interval_ms }} * 500)
 )
 {%- endmacro -%}

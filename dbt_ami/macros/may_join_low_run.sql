@@ -5,7 +5,7 @@
 -#}
 {%- macro may_join_low_run(seq_step, us_step, interval_ms) -%}
 (
-    (({{ seq_step }}) - 1) * {{ interval_ms }} * 1000 <= {{ us_var('sag_max_gap_s') }}
+    {{ samples_us('(' ~ seq_step ~ ') - 1', interval_ms) }} <= {{ us_var('sag_max_gap_s') }}
     and {{ clock_runs_on(seq_step, us_step, interval_ms) }}
 )
 {%- endmacro -%}

@@ -6,9 +6,15 @@ import json
 import os
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
+from support import HOUR, fill_lake, stored_rows
+
+from ami_contract.lake import DataDir
+from ami_store.lake import land
 
 DATA = Path(__file__).parent.parent / "data"
 EXTRACT = DATA / "household_power_7d.csv.gz"
@@ -161,6 +167,43 @@ def test_ingest_without_pubsub_says_how_to_start_it(ami: Ami) -> None:
     done = ami("ingest", AMI_PUBSUB_PORT="1")
     assert done.returncode == 1
     assert "no Pub/Sub answers at 127.0.0.1:1; start it with `ami pubsub`" in done.stderr
+
+
+def test_a_failed_build_says_what_failed_and_exits_1(ami: Ami) -> None:
+    data = DataDir(ami.folder)
+    fill_lake(data)
+    data.registry.write_text("meter_id,nominal_voltage_v\nm1,high\n")
+    done = ami("build")
+    assert done.returncode == 1
+    assert "build failed" in done.stderr
+    data.registry.unlink()
+    assert ami("ledger").returncode == 0
+
+
+def test_a_ledger_that_does_not_close_exits_1(house: Ami, tmp_path: Path) -> None:
+    truth = tmp_path / "run-x"
+    truth.mkdir()
+    (truth / "meters.csv").write_text("meter_id,generated,dropped\nsceaux_house_1,10081,0\n")
+    done = house("ledger", "--truth", str(tmp_path))
+    assert done.returncode == 1
+    assert "sceaux_house_1: 1 readings neither stored" in done.stderr
+
+
+def test_absurd_counters_do_not_stop_the_build(ami: Ami) -> None:
+    data = DataDir(ami.folder)
+    fill_lake(data)
+    most = 2**53 - 1
+    for meter_id, first, second in (("far", 5, most - 5), ("jump", 0, 2_000_000_000_000)):
+        for name, start, seq in (("a", HOUR, first), ("b", HOUR + timedelta(hours=1), second)):
+            rows = stored_rows(start, [200.0] * 3, meter_id=meter_id)
+            counters = pa.array([seq, seq + 1, seq + 2], pa.int64())
+            index = rows.schema.get_field_index("seq")
+            rows = rows.set_column(index, rows.schema.field("seq"), counters)
+            land(data, start, f"{meter_id}-{name}", rows)
+    done = ami("build")
+    assert done.returncode == 0, done.stderr
+    [row] = ami.sql("SELECT count(*) AS n, sum(lost) AS lost FROM pole_health_hourly")
+    assert row["n"] == 2
 
 
 def test_the_demo_check_passes() -> None:

@@ -237,7 +237,7 @@ BROKEN: dict[str, Broken] = {
         column("seq", pa.array([1.0, 1.5])), [("wrong_type", "seq", None)], 0, ARROW
     ),
     "arrow with seq beyond 64 bits": Broken(
-        column("seq", pa.array([1, 2**63], pa.uint64())), [("out_of_range", "seq", None)], 0, ARROW
+        column("seq", pa.array([1, 2**63], pa.uint64())), [("out_of_range", "seq", 1)], 1, ARROW
     ),
     "arrow with numbers as text": Broken(
         column("voltage_v", pa.array(["240", "241"])), [("wrong_type", "voltage_v", None)], 0, ARROW
@@ -271,7 +271,7 @@ BROKEN: dict[str, Broken] = {
     ),
     "arrow seconds that would wrap": Broken(
         column("event_ts", micros(1, (2**64 + GOOD_US) // 10**6, unit="s")),
-        [("out_of_range", "event_ts", None)],
+        [("timestamp_too_old", "event_ts", 0), ("bad_timestamp", "event_ts", 1)],
         0,
         ARROW,
     ),

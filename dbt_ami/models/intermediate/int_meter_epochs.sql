@@ -62,8 +62,10 @@ steps as (
         is_clock_reset,
         jump_us,
         seq - lag(seq) over in_order as seq_step,
-        {{ epoch_us('event_ts') }} - seq * sample_interval_ms * 1000
-        - lag({{ epoch_us('event_ts') }} - seq * sample_interval_ms * 1000) over in_order
+        {{ epoch_us('event_ts') }} - {{ samples_us('seq', 'sample_interval_ms') }}
+        - lag(
+            {{ epoch_us('event_ts') }} - {{ samples_us('seq', 'sample_interval_ms') }}
+        ) over in_order
             as anchor_step_us
     from points
     window in_order as (

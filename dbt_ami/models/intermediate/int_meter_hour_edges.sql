@@ -6,7 +6,7 @@ with anchored as (
         readings.seq,
         {{ floor_time('readings.event_ts', 3600) }} as hour_ts,
         {{ epoch_us('readings.event_ts') }}
-        - readings.seq * intervals.sample_interval_ms * 1000 as anchor_us,
+        - {{ samples_us('readings.seq', 'intervals.sample_interval_ms') }} as anchor_us,
         {{ has_flag('readings.quality_flags', 'clock_reset') }} as is_clock_reset
     from {{ ref('stg_readings') }} as readings
     inner join {{ ref('int_meter_intervals') }} as intervals

@@ -60,7 +60,14 @@ holes as (
         pole_id,
         sample_interval_ms,
         hole_before,
-        before_us
+        before_us,
+        -- No further than the hour of the next reading, however far `seq` jumped.
+        cast(
+            least(
+                {{ samples_us('hole_before', 'sample_interval_ms') }},
+                {{ epoch_us('hour_ts') }} + {{ hour_us }} - 1 - before_us
+            ) as {{ dbt.type_bigint() }}
+        ) as hole_us
     from neighbours
     where hole_before > 0
 ),
@@ -69,7 +76,7 @@ hole_hours as (
     {{ explode_range(
         'holes',
         int_div('before_us + sample_interval_ms * 1000', hour_us),
-        int_div('before_us + hole_before * sample_interval_ms * 1000', hour_us),
+        int_div('before_us + hole_us', hour_us),
         'hour_number'
     ) }}
 ),

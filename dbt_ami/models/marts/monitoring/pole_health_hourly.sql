@@ -67,12 +67,24 @@ ratings as (
     group by pole_id, hour_ts
 ),
 
+-- A meter that was exchanged within the minute has two epochs in it.
+meter_minutes as (
+    select
+        pole_id,
+        meter_id,
+        minute_ts,
+        sum(energy_kwh) as energy_kwh,
+        sum(covered_s) as covered_s
+    from {{ ref('int_meter_minutes') }}
+    group by pole_id, meter_id, minute_ts
+),
+
 pole_minutes as (
     select
         pole_id,
         minute_ts,
         sum(energy_kwh * 3600 / covered_s) as power_kw
-    from {{ ref('int_meter_minutes') }}
+    from meter_minutes
     where covered_s >= {{ number_var('power_min_coverage') }} * 60
     group by pole_id, minute_ts
 ),
