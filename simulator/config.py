@@ -296,6 +296,14 @@ class SimulationConfig(_Model):
     reorder_max_batches: Whole = Field(
         4, ge=1, le=100, description="Most batches (single mode: samples) it comes later."
     )
+    spool_max_s: Positive = Field(
+        3600.0,
+        le=30 * 86_400,
+        description="s of messages that the gateway keeps while it cannot send.",
+    )
+    spool_max_mb: Positive = Field(
+        512.0, le=1_000_000, description="MB of disk for them; the oldest go first."
+    )
     duplicate_prob: Probability = Field(0.0, description="Per reading: sent once more.")
     bad_payload_prob: Probability = Field(0.0, description="Per reading: damaged on the way.")
     clock_offset_ms_range: SignedRange = Field(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
+from ami_cli import main, simulation
 from ami_contract.errors import SettingsError
 from ami_contract.registry import REGISTRY_SCHEMA
 from simulator.config import describe_config, load_config, parse_config
@@ -78,6 +80,27 @@ def test_bad_config_is_refused_in_one_line_with_key_value_and_remedy(
     message = str(caught.value)
     assert message.startswith(f"{path}: {expected}")
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(("text", "expected"), BAD_CONFIGS)
+def test_the_command_refuses_it_with_status_2_before_anything_is_published(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    text: str,
+    expected: str,
+) -> None:
+    path = write(tmp_path, text)
+    monkeypatch.setenv("AMI_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setattr(sys, "argv", ["ami", "simulate", "--config", str(path)])
+    monkeypatch.setattr(simulation, "PubSubPublisher", None)
+    with pytest.raises(SystemExit) as ended:
+        main.main()
+    said = capfd.readouterr().err
+    assert ended.value.code == 2
+    assert said.startswith(f"ami: {path}: {expected}")
+    assert said.count("\n") == 1
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:
