@@ -101,7 +101,8 @@ class Spool:
         self._segment_bytes = min(_MOST_SEGMENT_BYTES, (max_bytes or 1 << 62) // _SEGMENTS_AT_LEAST)
         self._guard = threading.RLock()
         self._segments: deque[_Segment] = deque()
-        self._out: dict[int, int] = {}
+        self._out: dict[int, tuple[int, int]] = {}  # ordinal: first of its segment, due
+        self._taken_due_us = 0
         self._adrift: dict[int, int] = {}  # readings of messages under way without a segment
         self._handle = self._ack_handle = -1
         self._ack_first = -1
@@ -201,10 +202,13 @@ class Spool:
 
     @property
     def depth_s(self) -> float:
-        """Time from the oldest waiting segment's start to the newest message, by due time (s)."""
+        """How much older the oldest waiting message is than the newest, by due time (s)."""
         with self._guard:
-            oldest = next((s for s in self._segments if s.waiting), None)
-            return (self.last_due_us - oldest.first_due_us) / 1e6 if oldest else 0.0
+            if not self.waiting:
+                return 0.0
+            # Messages are taken in order, so the first one that is out is the oldest.
+            _, due_us = next(iter(self._out.values()), (0, self._taken_due_us))
+            return (self.last_due_us - (due_us or self._segments[0].first_due_us)) / 1e6
 
     def append(self, message: Message) -> None:
         """Keep `message`; may drop the oldest. Raises LakeError when the disk refuses."""
@@ -359,7 +363,8 @@ class Spool:
                     entry, offset = self._read(segment, offset)
                     self._cursor = (first, offset)
                     if entry.ordinal not in segment.known_acks:
-                        self._out[entry.ordinal] = segment.first
+                        self._taken_due_us = entry.message.due_us
+                        self._out[entry.ordinal] = (segment.first, self._taken_due_us)
                         return entry
             except OSError as error:
                 raise _unusable(self.folder, error) from error
@@ -367,7 +372,7 @@ class Spool:
     def acknowledge(self, entry: Entry) -> None:
         """`entry` is settled and need not be kept. Raises LakeError."""
         with self._guard:
-            first = self._out.pop(entry.ordinal)
+            first, _ = self._out.pop(entry.ordinal)
             self._adrift.pop(entry.ordinal, None)
             segment = next((s for s in self._segments if s.first == first), None)
             if segment is None:
