@@ -125,11 +125,15 @@ class Spool:
         except OSError as error:
             os.close(self._lock_handle)
             raise _unusable(folder, error) from error
+        except LakeError:
+            os.close(self._lock_handle)
+            raise
 
     def _recover(self) -> None:
         self.overflowed = sum(1 for _ in self.overflow())
-        for path in sorted(self.folder.glob("*.seg")):
-            self._segments.append(self._scan(path))
+        paths = sorted(self.folder.glob("*.seg"))
+        for path in paths:
+            self._segments.append(self._scan(path, is_newest=path == paths[-1]))
         for acks in self.folder.glob("*.ack"):
             if not acks.with_suffix(".seg").exists():
                 acks.unlink()
@@ -143,8 +147,8 @@ class Spool:
         for segment in list(self._segments):
             self._discard_if_done(segment)
 
-    def _scan(self, path: Path) -> _Segment:
-        """State of a segment; what a kill left half-written at its end is cut off."""
+    def _scan(self, path: Path, *, is_newest: bool) -> _Segment:
+        """State of a segment; what a kill left half-written at the end of the newest is cut off."""
         segment = _Segment(path, int(path.stem))
         if segment.acks.exists():
             content = segment.acks.read_bytes()
@@ -168,6 +172,11 @@ class Spool:
                     segment.waiting -= 1
                     segment.readings -= readings
         if path.stat().st_size > segment.size:
+            if not is_newest:
+                raise LakeError(
+                    f"{path} is damaged after byte {segment.size}; remove the file to give up the "
+                    "messages in it, then start again"
+                )
             os.truncate(path, segment.size)
         return segment
 

@@ -94,7 +94,7 @@ ARROW: Final = Benchmark(
         Metric(
             ARROW_RATIO_ID,
             "ratio",
-            at_least(8),
+            at_least(5),
             _RATIO.format(form="`Table.from_pylist` of 3 000 readings, Arrow IPC with zstd"),
         ),
     ),
@@ -105,7 +105,7 @@ JSON: Final = Benchmark(
     (
         Metric(JSON_ID, "readings/s", at_least(250_000), _WHAT.format(form="JSON arrays")),
         Metric(
-            JSON_RATIO_ID, "ratio", at_least(4), _RATIO.format(form="`json.dumps` of each reading")
+            JSON_RATIO_ID, "ratio", at_least(5), _RATIO.format(form="`json.dumps` of each reading")
         ),
     ),
     measure=partial(measure, "json", JSON_ID, JSON_RATIO_ID),

@@ -13,7 +13,7 @@ import pytest
 from google.api_core import exceptions
 from simulator_helpers import FAULTY, START, run
 
-from ami_contract.errors import SettingsError, TransportError
+from ami_contract.errors import LakeError, SettingsError, TransportError
 from local_pubsub.server import PubSubServer
 from simulator.config import parse_config
 from simulator.forward import StoreAndForward
@@ -92,6 +92,27 @@ def test_a_record_cut_short_by_a_kill_is_left_out(tmp_path: Path) -> None:
     assert again.next_ordinal == 2
     again.append(message(2))
     assert taken(again) == [0, 1, 2]
+
+
+def test_a_record_that_a_power_cut_left_blank_is_left_out(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "s")
+    for number in range(3):
+        spool.append(message(number))
+    spool.close()
+    [segment] = (tmp_path / "s").glob("*.seg")
+    segment.write_bytes(segment.read_bytes()[:-7] + bytes(7))
+    assert taken(Spool(tmp_path / "s")) == [0, 1]
+
+
+def test_damage_in_the_middle_is_named_and_nothing_is_given_up_silently(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "s", max_bytes=4000)
+    for number in range(20):
+        spool.append(message(number))
+    spool.close()
+    oldest = min((tmp_path / "s").glob("*.seg"))
+    oldest.write_bytes(oldest.read_bytes()[:-7] + bytes(7))
+    with pytest.raises(LakeError, match=rf"{oldest.name} is damaged after byte \d+; remove"):
+        Spool(tmp_path / "s")
 
 
 def test_acknowledged_segments_leave_the_disk_and_the_position_stays(tmp_path: Path) -> None:
