@@ -316,7 +316,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-@pytest.mark.parametrize("outage_s", [4.0, pytest.param(60.0, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("outage_s", [2.0, pytest.param(60.0, marks=pytest.mark.slow)])
 def test_every_reading_arrives_when_pubsub_was_stopped_in_the_middle(
     tmp_path: Path, outage_s: float
 ) -> None:
@@ -330,7 +330,7 @@ def test_every_reading_arrives_when_pubsub_was_stopped_in_the_middle(
     puller.subscribe()
     forward = StoreAndForward(pubsub, Spool(tmp_path / "spool" / "s"))
     config = parse_config({"pole_id": "p", "num_meters": 10, "publish_mode": "single"})
-    raw_s = outage_s + 6
+    raw_s = outage_s + 5
     returned: list[PubSubServer] = []
     deepest: list[int] = []
 
