@@ -54,8 +54,9 @@ typecheck: .venv/.dev ## mypy
 bench: .venv/.dev ## measure, write benchmarks/results.json and docs/benchmarks.md
 	$(BIN)/python -m benchmarks
 
-render: .venv/.dev ## rewrite all files derived from ami_contract
+render: .venv/.dev ## rewrite all files derived from code
 	$(BIN)/python -m ami_contract.render
+	$(BIN)/python -m simulator.render
 
 lock: .venv/.uv ## pin the newest versions that pyproject.toml allows
 	$(COMPILE) --upgrade --output-file requirements.lock

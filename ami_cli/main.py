@@ -70,14 +70,36 @@ def simulate(
     duration: Annotated[
         float | None, typer.Option(help="Seconds to simulate; default: until stopped.")
     ] = None,
-    speed: Annotated[str, typer.Option(help="Simulated seconds per second, or max.")] = "1",
+    speed: Annotated[
+        str | None, typer.Option(help="Simulated seconds per second, or max; default: 1.")
+    ] = None,
     start: Annotated[
         str | None, typer.Option("--from", help="First moment (UTC); default: now.")
     ] = None,
     end: Annotated[str | None, typer.Option("--to", help="First moment after the run.")] = None,
+    poles: Annotated[int | None, typer.Option(help="Another number of poles.")] = None,
+    meters: Annotated[int | None, typer.Option(help="Another number of meters per pole.")] = None,
     seed: Annotated[int | None, typer.Option(help="Another seed.")] = None,
     truth: Annotated[
         Path | None, typer.Option(help="Folder for the ground truth of the run.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Write the history --from … --to into this folder, publish nothing."),
+    ] = None,
+    out_form: Annotated[
+        str | None,
+        typer.Option(
+            help="lake (landing and dead letter, default) or archive (what replay reads)."
+        ),
+    ] = None,
+    spool: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the gateways' spool; default: spool in the data folder."),
+    ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(help="Draw a day of the first pole (.png, .svg, .html), publish nothing."),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check the config and say what would be done.")
@@ -93,11 +115,19 @@ def simulate(
         speed=speed,
         start=parse_time(start) if start else None,
         end=parse_time(end) if end else None,
+        poles=poles,
+        meters=meters,
         seed=seed,
         truth=truth,
+        out=out,
+        out_form=out_form,
+        spool=spool,
+        plot=plot,
         dry_run=dry_run,
     )
-    run_simulation(settings(), order)
+    summary = run_simulation(settings(), order)
+    if summary is not None and summary.spooled and not summary.stopped_early:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -192,19 +222,28 @@ def demo(
 def main() -> None:
     """Entry point: runs `app` and turns errors raised on purpose into one line."""
     try:
-        # Outside of its stand-alone mode `Exit` comes back as a value.
-        sys.exit(app(standalone_mode=False) or 0)
+        # Without its standalone mode typer returns the status that a command ends with.
+        status = app(standalone_mode=False)
     except SettingsError as error:
         click.echo(f"ami: {error}", err=True)
         sys.exit(2)
     except AmiError as error:
         click.echo(f"ami: {error}", err=True)
         sys.exit(1)
-    except (KeyboardInterrupt, click.exceptions.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         sys.exit(130)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
+    except typer.TyperException as error:
+        click.echo(_usage_error(error), err=True)
+        sys.exit(2)
+    if isinstance(status, int):
+        sys.exit(status)
+
+
+def _usage_error(error: typer.TyperException) -> str:
+    if not sys.argv[1:]:
+        return error.format_message()  # `ami` alone: the help
+    text = " ".join(error.format_message().split())
+    return f"ami: {text.rstrip('.')}; see ami --help"
 
 
 if __name__ == "__main__":

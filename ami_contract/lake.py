@@ -99,6 +99,11 @@ class DataDir:
         return self.root / "truth"
 
     @property
+    def spool(self) -> Path:
+        """What simulated gateways could not send yet, by topic and run."""
+        return self.root / "spool"
+
+    @property
     def warehouse(self) -> Path:
         """DuckDB file that dbt alone writes."""
         return self.root / "warehouse" / "warehouse.duckdb"

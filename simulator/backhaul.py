@@ -71,22 +71,26 @@ def reading_faults(
         return None
     fault = np.zeros((len(streams), size), dtype=np.uint8)
     detail = np.zeros((len(streams), size), dtype=np.uint8)
+    bands, draws = [np.empty(0)], [np.empty(0)]
     for row, stream in enumerate(streams):
         rng = stream.at(Purpose.BACKHAUL_READING, block)
-        band = np.searchsorted(bounds, rng.random(size), side="right")
-        hit = np.flatnonzero(band < 4)
-        draws = rng.random(len(hit))
-        kinds = (band[hit] + 1).astype(np.uint8)
-        fault[row, hit] = kinds
-        detail[row, hit] = np.select(
-            [kinds == Fault.MALFORMED, kinds == Fault.REORDERED, kinds == Fault.DUPLICATED],
-            [
-                _DAMAGE_OF_DRAW[(draws * len(_DAMAGE_OF_DRAW)).astype(np.int64)],
-                1 + (draws * config.reorder_max_batches).astype(np.int64),
-                1,
-            ],
-            0,
-        )
+        band = rng.random(size)
+        struck = band < bounds[-1]
+        fault[row] = struck
+        bands.append(band[struck])
+        draws.append(rng.random(len(bands[-1])))
+    # Faults are rare: what they are is worked out for those readings of all meters at once.
+    hit = fault.astype(np.bool_)
+    kinds = np.searchsorted(bounds, np.concatenate(bands), side="right") + 1
+    draw = np.concatenate(draws)
+    damages = _DAMAGE_OF_DRAW[(draw * len(_DAMAGE_OF_DRAW)).astype(np.int64)]
+    batches = 1 + (draw * config.reorder_max_batches).astype(np.int64)
+    fault[hit] = kinds
+    detail[hit] = np.select(
+        [kinds == Fault.MALFORMED, kinds == Fault.REORDERED, kinds == Fault.DUPLICATED],
+        [damages, batches, 1],
+        0,
+    )
     return FaultBlock(fault, detail)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import re
 import types
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -28,7 +29,7 @@ from pydantic import (
     ValidationError,
 )
 
-from ami_contract.errors import SettingsError
+from ami_contract.errors import AmiError, SettingsError
 from ami_contract.reading import IDENTIFIER_PATTERN
 
 SAG_THRESHOLD_PU: Final = 220 / 240
@@ -272,6 +273,12 @@ class SimulationConfig(_Model):
     fleet: FleetConfig | None = Field(
         None, description="Several poles; excludes `pole_id` and `num_meters`."
     )
+    registry: str | None = Field(
+        None,
+        min_length=1,
+        description="CSV with the meters to simulate, in the form of the platform's "
+        "`registry/meters.csv`, relative to this file; excludes `pole_id`, `num_meters`, `fleet`.",
+    )
     sample_hz: Annotated[float, BeforeValidator(_rate)] = Field(
         1.0, description="Hz; samples per second and meter, 1/900 to 50."
     )
@@ -295,6 +302,14 @@ class SimulationConfig(_Model):
     reorder_prob: Probability = Field(0.0, description="Per reading: arrives some batches later.")
     reorder_max_batches: Whole = Field(
         4, ge=1, le=100, description="Most batches (single mode: samples) it comes later."
+    )
+    spool_max_s: Positive = Field(
+        3600.0,
+        le=30 * 86_400,
+        description="s of messages that the gateway keeps while it cannot send.",
+    )
+    spool_max_mb: Positive = Field(
+        512.0, le=1_000_000, description="MB of disk for them; the oldest go first."
     )
     duplicate_prob: Probability = Field(0.0, description="Per reading: sent once more.")
     bad_payload_prob: Probability = Field(0.0, description="Per reading: damaged on the way.")
@@ -371,7 +386,11 @@ class SimulationConfig(_Model):
 
     def digest(self) -> str:
         """12 hex digits that name this configuration."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        content = self.model_dump(mode="json")
+        if self.registry is not None:
+            # What the file says counts, not where it lies.
+            content["registry"] = hashlib.sha256(Path(self.registry).read_bytes()).hexdigest()
+        text = json.dumps(content, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -421,6 +440,8 @@ def load_config(
         raise SettingsError(f"{path}: holds {_shown(raw)}: a mapping of keys is expected")
     for key, value in (overrides or {}).items():
         _override(raw, key, value, path)
+    if isinstance(raw.get("registry"), str) and raw["registry"]:
+        raw["registry"] = str(path.parent.absolute() / raw["registry"])
     return parse_config(raw, str(path))
 
 
@@ -468,6 +489,11 @@ def _inner_models(annotation: Any, is_list: bool = False) -> Iterator[tuple[type
 
 def _contradictions(config: SimulationConfig) -> Iterator[tuple[str, object, str]]:
     """(key path, value, what is allowed) of every pair of keys that cannot both hold."""
+    if config.registry is not None:
+        for name in ("pole_id", "num_meters", "fleet"):
+            if getattr(config, name) is not None:
+                yield name, _given(config, name), "not together with registry; keep one"
+        yield from _registry_contradictions(config)
     if config.fleet is not None:
         if config.pole_id is not None:
             yield "pole_id", config.pole_id, "not together with fleet; keep one of the two"
@@ -550,6 +576,49 @@ def _contradictions(config: SimulationConfig) -> Iterator[tuple[str, object, str
     yield from _doubled(config)
 
 
+def _given(config: SimulationConfig, name: str) -> object:
+    """Value of a key as a file would hold it."""
+    return config.model_dump(mode="json", exclude_unset=True).get(name)
+
+
+def _registry_contradictions(config: SimulationConfig) -> Iterator[tuple[str, object, str]]:
+    from simulator.fleet import registered_meters
+
+    try:
+        rows = registered_meters(config)
+    except AmiError as error:
+        yield "registry", config.registry, f"a registry of meters: {error}"
+        return
+    except OSError as error:
+        yield "registry", config.registry, f"a readable file: {error.strerror}"
+        return
+    if not 1 <= len(rows) <= MAX_METERS:
+        yield (
+            "registry",
+            config.registry,
+            f"a file with 1 to {MAX_METERS} meters in service, not {len(rows)}",
+        )
+    for row in rows:
+        for name in ("meter_id", "pole_id", "feeder_id", "transformer_id"):
+            if row[name] is not None and not re.fullmatch(IDENTIFIER_PATTERN, row[name]):
+                yield "registry", config.registry, f"{name} {row[name]!r} is no identifier"
+        for key, mine, theirs in (
+            ("voltage_nominal", config.voltage_nominal, row["nominal_voltage_v"]),
+            ("sample_hz", config.sample_interval_ms, row["sample_interval_ms"]),
+            ("time_zone", config.time_zone, row["time_zone"]),
+        ):
+            if theirs not in (None, mine):
+                unit = " ms between samples" if key == "sample_hz" else ""
+                shown = config.sample_hz if key == "sample_hz" else mine
+                yield (
+                    key,
+                    shown,
+                    f"as the registry says of {row['meter_id']}: {theirs:g}{unit}"
+                    if isinstance(theirs, int | float)
+                    else f"as the registry says of {row['meter_id']}: {theirs}",
+                )
+
+
 def forced_slot_minimum_s(sample_interval_ms: int) -> float:
     """Shortest `force_sag_every_s` that surely holds a whole sag (s)."""
     return 4 * max(10_000, sample_interval_ms) / 1000
@@ -599,6 +668,10 @@ def _override(raw: dict[str, Any], key: str, value: object, path: Path) -> None:
     if key in _OVERRIDE_ALIASES:
         fleet_key, single_key = _OVERRIDE_ALIASES[key]
         target = fleet_key if raw.get("fleet") is not None else single_key
+        if raw.get("registry") is not None:
+            raise SettingsError(
+                f"{path}: {key} = {_shown(value)}: not with a registry, which names every meter"
+            )
         if target is None:
             raise SettingsError(
                 f"{path}: {key} = {_shown(value)}: only with a fleet; this file has a single pole"

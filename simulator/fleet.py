@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
 import pyarrow as pa
 
 from ami_contract.registry import REGISTRY_SCHEMA
+from ami_store.registry import read_registry
 from simulator.config import FleetConfig, SimulationConfig
 
 STANDARD_KVA: Final = (10.0, 15.0, 25.0, 37.5, 50.0, 75.0, 100.0, 167.0, 250.0, 333.0, 500.0)
@@ -70,6 +72,8 @@ def rated_kva(meters: int) -> float:
 
 def build_fleet(config: SimulationConfig) -> Fleet:
     """Fleet that `config` describes."""
+    if config.registry is not None:
+        return _registered_fleet(config)
     if config.fleet is None:
         shape = FleetConfig(meters_per_pole=config.num_meters or 5)
     else:
@@ -104,6 +108,57 @@ def build_fleet(config: SimulationConfig) -> Fleet:
             )
         )
     return Fleet(tuple(poles))
+
+
+def registered_meters(config: SimulationConfig) -> list[dict[str, Any]]:
+    """Rows of the registry that `config` names: of each meter in service the newest, by meter.
+
+    Raises:
+        LakeError: the file does not hold a registry.
+        OSError: it cannot be read.
+    """
+    assert config.registry is not None
+    path = Path(config.registry)
+    path.stat()
+    newest: dict[str, dict[str, Any]] = {}
+    rows = read_registry(path).to_pylist()
+    for row in sorted(rows, key=lambda row: (row["meter_id"], row["valid_from"])):
+        if row["valid_to"] is None:
+            newest[row["meter_id"]] = row
+    return list(newest.values())
+
+
+def _registered_fleet(config: SimulationConfig) -> Fleet:
+    by_pole: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in registered_meters(config):
+        by_pole.setdefault((row["feeder_id"] or "feeder-01", row["pole_id"]), []).append(row)
+    poles = []
+    for index, ((feeder_id, pole_id), rows) in enumerate(sorted(by_pole.items())):
+        meters = tuple(
+            Meter(row["meter_id"], row["transformer_id"] or f"{pole_id}-t1") for row in rows
+        )
+        transformers = len({meter.transformer_id for meter in meters})
+        ratings = [row["rated_kva"] for row in rows if row["rated_kva"]]
+        poles.append(
+            Pole(
+                pole_id=pole_id,
+                feeder_id=feeder_id,
+                gateway_id=f"gw-{pole_id}"[:128],
+                network_profile=config.network_profile[index % len(config.network_profile)],
+                rated_kva=sum(ratings) / len(ratings)
+                if ratings
+                else rated_kva(-(-len(meters) // transformers)),
+                transformers=transformers,
+                latitude=_first(rows, "latitude", FleetConfig().latitude),
+                longitude=_first(rows, "longitude", FleetConfig().longitude),
+                meters=meters,
+            )
+        )
+    return Fleet(tuple(poles))
+
+
+def _first(rows: list[dict[str, Any]], name: str, otherwise: float) -> float:
+    return next((row[name] for row in rows if row[name] is not None), otherwise)
 
 
 def registry_table(config: SimulationConfig, valid_from: datetime | None = None) -> pa.Table:

@@ -45,12 +45,18 @@ class PublisherCounters:
         messages, payload_bytes: accepted by the other side.
         retried: attempts that failed and were made again.
         failed: messages given up.
+        spooled: reading copies that wait on disk.
+        overflowed: reading copies dropped because the spool was full.
+        lag_s: age of the oldest that waits, against the newest (s).
     """
 
     messages: int = 0
     payload_bytes: int = 0
     retried: int = 0
     failed: int = 0
+    spooled: int = 0
+    overflowed: int = 0
+    lag_s: float = 0.0
 
 
 class Publisher(Protocol):

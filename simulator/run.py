@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,12 +39,14 @@ class Progress:
         simulated_until: time up to which samples were generated (UTC).
         share: part of the window that is done, 0 to 1; None without an end.
         generated, dropped: readings.
-        published: reading copies handed to the publisher.
+        published: reading copies that left the gateways.
         messages: messages handed to the publisher.
         payload_bytes: bytes of those messages.
         retried: attempts of the publisher that failed and were made again.
+        spooled: reading copies that wait on the gateways' disk.
+        overflowed: reading copies dropped because it was full.
         elapsed_s: since the run began (s).
-        lag_s: how far generation is behind its time (s); 0 at maximum speed.
+        lag_s: how far generation (0 at maximum speed) or the spool is behind (s).
     """
 
     simulated_until: datetime
@@ -55,6 +57,8 @@ class Progress:
     messages: int
     payload_bytes: int
     retried: int
+    spooled: int
+    overflowed: int
     elapsed_s: float
     lag_s: float
 
@@ -67,8 +71,10 @@ class Summary:
         start, end: window that was simulated, end exclusive (UTC).
         generated: readings taken by the meters.
         dropped, duplicated, reordered, malformed: of these, by fault.
-        published: reading copies handed to the publisher
-            (generated - dropped + duplicated when nothing failed).
+        published: reading copies that left the gateways.
+        spooled: reading copies that wait on the gateways' disk.
+        overflowed: reading copies dropped because it was full. Always
+            published + spooled + overflowed = generated - dropped + duplicated.
         messages, payload_bytes: that carried them.
         retried: attempts of the publisher that failed and were made again.
         failed: messages that the publisher gave up.
@@ -81,6 +87,8 @@ class Summary:
     end: datetime
     generated: int
     published: int
+    spooled: int
+    overflowed: int
     dropped: int
     duplicated: int
     reordered: int
@@ -148,14 +156,20 @@ class _SimulatedClock:
         start_ms: where simulated time begins.
         speed: simulated seconds per second; None: as fast as possible.
         is_live: simulated time is the wall clock itself.
+        ahead_ms: how much of it is over at the beginning.
     """
 
     def __init__(
-        self, clock: Callable[[], float], start_ms: int, speed: float | None, is_live: bool
+        self,
+        clock: Callable[[], float],
+        start_ms: int,
+        speed: float | None,
+        is_live: bool,
+        ahead_ms: float = 0.0,
     ) -> None:
         self._clock = clock
         self._begun_s = clock()
-        self._start_ms = start_ms
+        self._start_ms = start_ms + ahead_ms
         self._speed = speed
         self._is_live = is_live
         self.is_unbound = speed is None and not is_live
@@ -249,6 +263,8 @@ def simulate(
     speed: float | None,
     publisher: Publisher,
     truth_dir: Path | None = None,
+    overflow: Callable[[], Iterable[Sequence[str]]] = tuple,
+    resumes_at: datetime | None = None,
     stop: threading.Event | None = None,
     clock: Callable[[], float] = time.time,
     sleep: Callable[[float], object] = time.sleep,
@@ -265,6 +281,8 @@ def simulate(
             a live run.
         publisher: where messages go.
         truth_dir: holds one folder per run, see `truth`; None: none is written.
+        overflow: (meter_id, seq, event_ts) of readings that the publisher dropped, for the truth.
+        resumes_at: up to here the run was published before and is gone through without waiting.
         stop: when set, the run ends at once with what was generated, delivered whole.
         clock: wall clock (s since 1970).
         sleep: pauses for some seconds.
@@ -292,7 +310,10 @@ def simulate(
     stop = stop or threading.Event()
     begun_s = clock()
     is_live = end_ms is None and speed in (None, 1.0)
-    simulated = _SimulatedClock(clock, start_ms, speed, is_live)
+    ahead_ms = 0.0
+    if resumes_at is not None:
+        ahead_ms = max(0.0, resumes_at.timestamp() * 1000 - start_ms)
+    simulated = _SimulatedClock(clock, start_ms, speed, is_live, ahead_ms)
     run = _Run(config, publisher, start_ms, end_ms, simulated, keeps_truth=truth_dir is not None)
     report = _Reporter(run, progress, clock, begun_s)
     truth: Path | None = None
@@ -301,7 +322,7 @@ def simulate(
         stopped_early = _drive(run, stop, sleep, report)
         run.publish_due(None)
         publisher.flush()
-        handed_over = True
+        handed_over = not publisher.counters().spooled
     finally:
         if truth_dir is not None:
             truth = write_truth(
@@ -311,6 +332,7 @@ def simulate(
                 start_ms=start_ms,
                 end_ms=run.reached_ms,
                 complete=handed_over,
+                overflow=overflow(),
             )
     report(force=True)
     totals, counters = run.totals(), publisher.counters()
@@ -318,7 +340,9 @@ def simulate(
         start=_utc(start_ms),
         end=_utc(run.reached_ms),
         generated=totals.generated,
-        published=run.published,
+        published=run.published - counters.spooled - counters.overflowed,
+        spooled=counters.spooled,
+        overflowed=counters.overflowed,
         dropped=totals.dropped,
         duplicated=totals.duplicated,
         reordered=totals.reordered,
@@ -426,6 +450,7 @@ class _Reporter:
         share = None
         if run.end_ms is not None:
             share = (run.reached_ms - run.start_ms) / (run.end_ms - run.start_ms)
+        counters = run.publisher.counters()
         lag_ms = 0.0
         if not run.clock.is_unbound:
             lag_ms = run.clock.now_ms() - run.reached_ms - run.config.batch_interval_ms
@@ -435,12 +460,14 @@ class _Reporter:
                 share=share,
                 generated=totals.generated,
                 dropped=totals.dropped,
-                published=run.published,
+                published=run.published - counters.spooled - counters.overflowed,
                 messages=run.messages,
                 payload_bytes=run.payload_bytes,
-                retried=run.publisher.counters().retried,
+                retried=counters.retried,
+                spooled=counters.spooled,
+                overflowed=counters.overflowed,
                 elapsed_s=now_s - self._begun_s,
-                lag_s=max(0.0, lag_ms / 1000),
+                lag_s=max(0.0, lag_ms / 1000, counters.lag_s),
             )
         )
 

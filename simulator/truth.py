@@ -26,6 +26,9 @@ sampled, whatever happened to the readings afterwards.
 `dr_events.csv`: event_id, pole_id, meter_id, shed_kwh (energy not used while shedding, minus what
     the rebound took back, within the run).
 
+`overflow.csv`: meter_id, seq, event_ts of every reading copy that was dropped because the gateway's
+    spool was full; the fields are empty where a damaged reading does not say.
+
 `run.json`: schema, config_digest, config, seed, start, end, complete, totals.
 
 The folder appears whole by rename; a run of the same start and configuration replaces it.
@@ -73,6 +76,7 @@ HIGH_RUN_COLUMNS: Final = tuple(
     for name in LOW_RUN_COLUMNS
 )
 OUTAGE_COLUMNS: Final = ("meter_id", "pole_id", "start_ts", "end_ts", "last_gasp_seq")
+OVERFLOW_COLUMNS: Final = ("meter_id", "seq", "event_ts")
 DR_COLUMNS: Final = ("event_id", "pole_id", "meter_id", "shed_kwh")
 
 
@@ -297,6 +301,7 @@ def write_truth(
     start_ms: int,
     end_ms: int,
     complete: bool,
+    overflow: Iterable[Sequence[str]] = (),
 ) -> Path:
     """Write the folder of one run below `folder` and return it.
 
@@ -306,6 +311,7 @@ def write_truth(
         poles: what happened.
         start_ms, end_ms: window of the run (ms since 1970).
         complete: whether everything that was generated was handed over.
+        overflow: rows of `overflow.csv`.
 
     Raises:
         LakeError: a file cannot be written.
@@ -315,6 +321,7 @@ def write_truth(
     name += f"-{config.digest()}"
     final, partial = folder / name, folder / f".{name}.{os.getpid()}"
     totals = sum_totals(pole.totals() for pole in poles)
+    overflow_rows = [tuple(row) for row in overflow]
     try:
         partial.mkdir(parents=True, exist_ok=True)
         for file, columns, rows in (
@@ -324,6 +331,7 @@ def write_truth(
             ("high_runs.csv", HIGH_RUN_COLUMNS, [r for p in poles for r in p.high_run_rows()]),
             ("outages.csv", OUTAGE_COLUMNS, [r for p in poles for r in p.outage_rows()]),
             ("dr_events.csv", DR_COLUMNS, [r for p in poles for r in p.dr_rows()]),
+            ("overflow.csv", OVERFLOW_COLUMNS, overflow_rows),
         ):
             _write_csv(partial / file, columns, rows)
         summary = {
@@ -341,6 +349,7 @@ def write_truth(
                 "reordered": totals.reordered,
                 "malformed": totals.malformed,
                 "copies": totals.copies,
+                "overflowed": len(overflow_rows),
             },
         }
         _write_text(partial / "run.json", json.dumps(summary, indent=2) + "\n")

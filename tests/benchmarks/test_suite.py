@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
 
 import pytest
 
 from ami_contract.lake import DataDir
+from beam_jobs.elements import Message
 from beam_jobs.local import Totals
 from benchmarks.definition import BenchmarkError, Context
 from benchmarks.limits import arrow_to_parquet, json_to_parquet, write_ndjson
+from benchmarks.peers.tutorial_generator import (
+    arrow_payloads,
+    json_payloads,
+    make_meters,
+    readings,
+)
 from benchmarks.suite import BENCHMARKS, generation
 from benchmarks.suite.demo import run_logged
 from benchmarks.suite.ingestion import check_stored, drain, make_backlog, measure
@@ -20,6 +30,8 @@ FRAME = {
     "demo.check.wall_s": ("at_most", 120),
     "generate.arrow.readings_per_s": ("at_least", 1_000_000),
     "generate.json.readings_per_s": ("at_least", 250_000),
+    "generate.arrow.ratio_tutorial": ("at_least", 5),
+    "generate.json.ratio_tutorial": ("at_least", 5),
     "ingest.json.readings_per_s": ("at_least", 250_000),
     "ingest.json.ratio_tutorial": ("at_least", 1000),
     "ingest.json.ratio_limit": ("at_least", 0.4),
@@ -44,6 +56,24 @@ def test_payloads_hold_every_sample_of_every_block() -> None:
     config = generation.load_config(generation.FLEET, {"payload": "arrow", "poles": 10})
     poles = [generation.PoleMeters(config, p) for p in generation.build_fleet(config).poles[:2]]
     assert generation.make_payloads(poles, "arrow", 1_000, 2) == 2 * 10 * 300 * 2
+
+
+@pytest.mark.parametrize("payloads", [json_payloads, arrow_payloads])
+def test_the_tutorials_loop_makes_every_reading(payloads: Callable[..., int]) -> None:
+    assert payloads(make_meters(70), datetime(2026, 3, 1, tzinfo=UTC), 50) == 3500
+
+
+def test_the_tutorials_readings_are_ones_that_the_ingest_takes(tmp_path: Path) -> None:
+    made = list(readings(make_meters(3), datetime(2026, 3, 1, tzinfo=UTC), 5))
+    message = Message(
+        "1",
+        datetime(2026, 3, 1, 1, tzinfo=UTC),
+        {"content_type": "application/json", "batch_id": "b"},
+        json.dumps(made).encode(),
+    )
+    data = DataDir(tmp_path)
+    totals = drain([message], message.publish_time, data)
+    check_stored(totals, data, 15)
 
 
 def test_no_block_is_simulated_twice() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import threading
 from collections import Counter
@@ -16,11 +17,13 @@ from simulator_helpers import FAULTY, START, FakeTime, readings, rows, run
 
 from ami_contract.errors import SettingsError, TransportError
 from ami_contract.reading import Attribute, ContentType
+from simulator.backhaul import message_delays, reading_faults
 from simulator.config import NETWORK_LATENCY_MS, parse_config
 from simulator.fleet import build_fleet
 from simulator.meters import PoleMeters
 from simulator.publisher import CollectingPublisher, PublisherCounters, reading_lines
 from simulator.run import simulate
+from simulator.streams import Stream
 from simulator.truth import LOW_RUN_COLUMNS, PoleTruth
 
 
@@ -393,3 +396,20 @@ def test_low_runs_end_at_the_first_normal_sample_and_at_the_edges_of_the_run() -
         ("p-m002", 1000, 1000, "false", "true", "false"),
         ("p-m002", 1014, 1019, "true", "false", "true"),
     ]
+
+
+def test_backhaul_of_a_seed_is_pinned() -> None:
+    raw = {"drop_prob": 0.02, "duplicate_prob": 0.03, "reorder_prob": 0.04, "bad_payload_prob": 0.1}
+    config = parse_config(raw)
+    streams = [Stream(3, "meter", f"m{number}") for number in range(7)]
+    digest = hashlib.sha256()
+    for block in range(5):
+        faults = reading_faults(config, streams, block, 300)
+        assert faults is not None
+        digest.update(faults.fault.tobytes() + faults.detail.tobytes())
+    for profile in NETWORK_LATENCY_MS:
+        delays = message_delays(config, profile, streams[0], 9, 100)
+        digest.update(delays.intake_ms.tobytes() + np.round(delays.backhaul_ms, 6).tobytes())
+    assert digest.hexdigest() == (
+        "f00533b0fd349ed58ab95707a77977030f6ec7a0fcfa8052d3ca35dca3628b2b"
+    )

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
+from ami_cli import main, simulation
 from ami_contract.errors import SettingsError
 from ami_contract.registry import REGISTRY_SCHEMA
 from simulator.config import describe_config, load_config, parse_config
 from simulator.fleet import build_fleet, registry_table
+from simulator.render import PAGE, rendered
 
 CONFIGS = Path(__file__).parents[2] / "simulator" / "configs"
 
@@ -62,6 +65,11 @@ BAD_CONFIGS = [
         "outages[0].subject = 'nowhere': a feeder, pole or meter of the fleet",
     ),
     ("silences: [{meter_id: m}]", "silences[0].start = nothing: this key is required"),
+    ("registry: absent.csv", "registry = '"),
+    ("registry: r.csv\npole_id: p", "pole_id = 'p': not together with registry; keep one"),
+    ("spool_max_s: 0", "spool_max_s = 0: must be greater than 0"),
+    ("load_profile: {ev_share: 2}", "load_profile.ev_share = 2: must be less than or equal to 1"),
+    ("dr_events: [{event_id: a b, start: 2026-02-01T00:00:00Z, duration_s: 9}]", "dr_events[0]."),
     ("seed: 1\nseed: 2", "is not YAML: line 2: key 'seed' is given twice"),
     ("seed: [1", "is not YAML: line"),
     ("- seed", "holds ['seed']: a mapping of keys is expected"),
@@ -78,6 +86,27 @@ def test_bad_config_is_refused_in_one_line_with_key_value_and_remedy(
     message = str(caught.value)
     assert message.startswith(f"{path}: {expected}")
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(("text", "expected"), BAD_CONFIGS)
+def test_the_command_refuses_it_with_status_2_before_anything_is_published(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    text: str,
+    expected: str,
+) -> None:
+    path = write(tmp_path, text)
+    monkeypatch.setenv("AMI_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setattr(sys, "argv", ["ami", "simulate", "--config", str(path)])
+    monkeypatch.setattr(simulation, "PubSubPublisher", None)
+    with pytest.raises(SystemExit) as ended:
+        main.main()
+    said = capfd.readouterr().err
+    assert ended.value.code == 2
+    assert said.startswith(f"ami: {path}: {expected}")
+    assert said.count("\n") == 1
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:
@@ -132,3 +161,72 @@ def test_registry_lists_every_meter_once_under_its_pole_and_feeder() -> None:
     assert list(feeders.values()) == ["feeder-01", "feeder-01", "feeder-02", "feeder-02"]
     assert {row["sample_interval_ms"] for row in rows} == {1000}
     assert {row["rated_kva"] for row in rows} == {25.0}  # 5 households at 4 kVA
+
+
+REGISTRY = """\
+meter_id,pole_id,transformer_id,feeder_id,nominal_voltage_v,sample_interval_ms,rated_kva,\
+latitude,longitude,time_zone,valid_from,valid_to
+m-1,P-7,T-1,F-2,230,1000,50,48.1,11.5,Europe/Berlin,2025-01-01T00:00:00Z,
+m-2,P-7,T-2,F-2,230,,50,,,,2025-01-01T00:00:00Z,
+m-3,P-9,,,230,,,,,,2025-01-01T00:00:00Z,
+m-4,P-9,,,230,,,,,,2025-01-01T00:00:00Z,2025-06-01T00:00:00Z
+"""
+
+
+def with_registry(tmp_path: Path, more: str = "", registry: str = REGISTRY) -> Path:
+    (tmp_path / "meters.csv").write_text(registry, encoding="utf-8")
+    text = "registry: meters.csv\nvoltage_nominal: 230\ntime_zone: Europe/Berlin\n"
+    return write(tmp_path, text + more)
+
+
+def test_a_registry_file_is_the_fleet(tmp_path: Path) -> None:
+    config = load_config(with_registry(tmp_path, "network_profile: [wired, sat]"))
+    first, second = build_fleet(config).poles
+    assert (first.feeder_id, first.pole_id, first.network_profile) == ("F-2", "P-7", "wired")
+    assert [(m.meter_id, m.transformer_id) for m in first.meters] == [
+        ("m-1", "T-1"),
+        ("m-2", "T-2"),
+    ]
+    assert (first.rated_kva, first.transformers, first.latitude) == (50, 2, 48.1)
+    # One household on a transformer of its own: 4 kVA, so the smallest size. m-4 is out of service.
+    assert [m.meter_id for m in second.meters] == ["m-3"]
+    assert (second.feeder_id, second.rated_kva) == ("feeder-01", 10)
+    assert registry_table(config)["meter_id"].to_pylist() == ["m-1", "m-2", "m-3"]
+
+
+def test_the_digest_follows_the_registry_and_not_its_place(tmp_path: Path) -> None:
+    one = load_config(with_registry(tmp_path)).digest()
+    (tmp_path / "b").mkdir()
+    assert load_config(with_registry(tmp_path / "b")).digest() == one
+    other = REGISTRY.replace("m-3", "m-5")
+    assert load_config(with_registry(tmp_path / "b", registry=other)).digest() != one
+
+
+@pytest.mark.parametrize(
+    ("more", "registry", "expected"),
+    [
+        ("sample_hz: 2", REGISTRY, "sample_hz = 2.0: as the registry says of m-1: 1000 ms"),
+        ("", REGISTRY.replace("m-2,P-7,T-2,F-2,230", "m-2,P-7,T-2,F-2,120"), "voltage_nominal = 2"),
+        ("", REGISTRY.replace("Europe/Berlin", "UTC"), "time_zone = 'Europe/Berlin': as the regis"),
+        ("", REGISTRY.replace("P-7", "P 7"), "registry = '"),
+        ("", REGISTRY.splitlines()[0] + "\n", "registry = '"),
+        ("", "meter,pole\n", "registry = '"),
+        ("fleet: {poles: 2}", REGISTRY, "fleet = {'poles': 2}: not together with registry"),
+    ],
+)
+def test_a_registry_that_contradicts_the_config_is_refused(
+    tmp_path: Path, more: str, registry: str, expected: str
+) -> None:
+    path = with_registry(tmp_path, more, registry)
+    with pytest.raises(SettingsError) as caught:
+        load_config(path)
+    assert str(caught.value).startswith(f"{path}: {expected}")
+    assert "\n" not in str(caught.value)
+    with pytest.raises(SettingsError, match="poles = 2: not with a registry"):
+        load_config(path, {"poles": 2})
+
+
+def test_the_page_lists_every_key_as_the_code_has_it() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    assert rendered(text) == text, "run `make render`"
+    assert "| `voltage_sag_prob` | `0.01` |" in text

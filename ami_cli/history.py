@@ -1,0 +1,143 @@
+"""History straight into a data folder: reads a simulation's messages, gives its files.
+
+Form `lake`: the landing and the dead letter, as the ingest would have written them had it stored
+each message the moment it arrived. Form `archive`: the raw archive and the dead letters of whole
+payloads, which is what a replay reads. Decoding, checks and rows are the ingest's own functions;
+only Pub/Sub, Beam and the waiting are left out.
+
+A file is named after configuration, window and place, so the same history written twice is there
+once, also when the first attempt was killed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from concurrent.futures import Future
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, Literal
+
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ami_contract.lake import DataDir, floor_hour, hour_folder
+from ami_contract.reading import ROW_SCHEMA, Attribute
+from ami_store.files import write_bytes
+from beam_jobs.decode import decode
+from beam_jobs.elements import MESSAGE_COLUMN, MessageBatch, Refusal
+from beam_jobs.elements import Message as Arrived
+from beam_jobs.enrich import enrich
+from beam_jobs.sinks import archive_lines, dead_letter, write_landing
+from beam_jobs.validate import validate
+from simulator.config import SimulationConfig
+from simulator.gateway import Message
+from simulator.publisher import PublisherCounters
+
+Form = Literal["lake", "archive"]
+FORMS: Final[tuple[Form, ...]] = ("lake", "archive")
+_PART_BYTES: Final = 64 * 1024 * 1024
+
+
+def history_key(config: SimulationConfig, start: datetime, end: datetime) -> str:
+    """12 hex digits that name a history."""
+    text = f"{config.digest()}|{start.astimezone(UTC)}|{end.astimezone(UTC)}"
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+class HistoryPublisher:
+    """Takes messages in the order of their arrival and writes them hour by hour.
+
+    Args:
+        data: folder to write into.
+        form: `lake` or `archive`.
+        key: of `history_key`.
+        max_payload_bytes: a larger payload is refused unread.
+    """
+
+    def __init__(self, data: DataDir, form: Form, key: str, max_payload_bytes: int) -> None:
+        self._data = data
+        self._form = form
+        self._key = key
+        self._max_payload_bytes = max_payload_bytes
+        self._part: list[Arrived] = []
+        self._part_bytes = 0
+        self._part_hour: datetime | None = None
+        self._parts = self._messages = self._bytes = 0
+        self.stored = self.refused = 0
+
+    def publish(self, message: Message) -> Future[None]:
+        """Take `message`; raises LakeError when a full part cannot be written."""
+        arrived_at = datetime.fromtimestamp(message.due_us / 1_000_000, UTC)
+        hour = floor_hour(arrived_at)
+        if self._part and (hour != self._part_hour or self._part_bytes > _PART_BYTES):
+            self._write()
+        self._part_hour = hour
+        name = message.attributes[Attribute.BATCH_ID.value]
+        self._part.append(Arrived(name, arrived_at, message.attributes, message.data))
+        self._part_bytes += len(message.data)
+        self._messages += 1
+        self._bytes += len(message.data)
+        outcome: Future[None] = Future()
+        outcome.set_result(None)
+        return outcome
+
+    def flush(self) -> None:
+        """Write what is left; raises LakeError."""
+        if self._part:
+            self._write()
+
+    def counters(self) -> PublisherCounters:
+        """Counters so far."""
+        return PublisherCounters(self._messages, self._bytes)
+
+    def _write(self) -> None:
+        messages = self._part
+        batch = MessageBatch(
+            f"history-{self._key}-{self._parts:06d}", messages[-1].publish_time, messages
+        )
+        self._part, self._part_bytes = [], 0
+        self._parts += 1
+        validated = validate(decode(batch, max_payload_bytes=self._max_payload_bytes))
+        refusals = validated.refusals
+        if self._form == "lake":
+            rows = enrich(validated).rows
+            arrived_at = pa.array(
+                [message.publish_time for message in messages], ROW_SCHEMA.field("ingest_ts").type
+            )
+            rows = rows.set_column(
+                ROW_SCHEMA.get_field_index("ingest_ts"),
+                ROW_SCHEMA.field("ingest_ts"),
+                pc.take(arrived_at, validated.readings[MESSAGE_COLUMN]),
+            )
+            write_landing(self._data, batch.segment, rows)
+            self.stored += rows.num_rows
+        else:
+            refusals = [refusal for refusal in refusals if refusal.row is None]
+            whole = {refusal.message for refusal in refusals}
+            self._write_lines(
+                self._data.archive,
+                batch,
+                [
+                    archive_lines(MessageBatch(batch.segment, m.publish_time, [m]), set())
+                    for index, m in enumerate(messages)
+                    if index not in whole
+                ],
+            )
+            self.stored += len(messages) - len(whole)
+        self.refused += len(refusals)
+        self._write_lines(self._data.deadletter, batch, [self._refused(batch, r) for r in refusals])
+
+    def _refused(self, batch: MessageBatch, refusal: Refusal) -> bytes:
+        message = batch.messages[refusal.message]
+        record = dead_letter(refusal, message, message.publish_time)
+        name = record["payload_sha256"]
+        if name and not (self._data.deadletter_payloads / name).exists():
+            write_bytes(self._data.deadletter_payloads / name, refusal.payload)
+        return orjson.dumps(record) + b"\n"
+
+    @staticmethod
+    def _write_lines(root: Path, batch: MessageBatch, lines: list[bytes]) -> None:
+        if lines:
+            folder = root / "segments" / hour_folder(batch.ingest_ts)
+            write_bytes(folder / f"{batch.segment}.jsonl", b"".join(lines))
