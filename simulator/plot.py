@@ -267,7 +267,7 @@ def _draw_events(axes: Axes, view: DayView, zone: ZoneInfo) -> None:
         if not mine:
             continue
         axes.scatter(
-            [event.start.astimezone(zone) for event in mine],
+            np.array([event.start.astimezone(zone) for event in mine], dtype=object),
             [100 * event.depth_pu for event in mine],
             s=[12 + 0.8 * min(event.duration_s, 60) for event in mine],
             facecolors=[colour if event.duration_s >= EVENT_S else "none" for event in mine],
