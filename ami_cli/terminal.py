@@ -57,16 +57,23 @@ class Working:
 
 @contextmanager
 def interrupted_by_sigterm() -> Iterator[None]:
-    """SIGTERM raises KeyboardInterrupt like Ctrl-C, so that what was started is stopped too."""
+    """SIGTERM raises KeyboardInterrupt like Ctrl-C, so that what was started is stopped too.
+
+    So does SIGINT where it was ignored, as in a script's background job: Dagster would pass that
+    on to SIGTERM.
+    """
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    previous = signal.signal(signal.SIGTERM, interrupt)
+    previous = {
+        number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGINT)
+    }
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
