@@ -108,12 +108,18 @@ def test_more_than_was_generated_is_a_problem(worked: DataDir, tmp_path: Path) -
     assert problems[0] == "m1: 2 more than the 8 expected"
 
 
-def test_a_stored_meter_the_truth_does_not_know_is_a_problem(
+def test_a_meter_the_truth_does_not_know_is_balanced_by_its_span(
     worked: DataDir, tmp_path: Path
 ) -> None:
     truth = write_truth(tmp_path / "truth", "m1,0,10,0")
 
-    assert "m2: 4 more than the 0 expected" in balance(worked, truth).problems
+    ledger = balance(worked, truth)
+
+    assert ledger.problems == []
+    [foreign] = [row for row in ledger.rows if row.meter_id == "m2"]
+    assert foreign.stored == 4
+    assert foreign.expected == foreign.stored + foreign.dead_lettered + foreign.lost
+    assert foreign.declared_lost is None
 
 
 def test_an_unexplained_hole_is_a_problem(worked: DataDir, tmp_path: Path) -> None:
