@@ -1,8 +1,8 @@
 """History straight into a data folder: reads a simulation's messages, gives its files.
 
 Form `lake`: the landing and the dead letter, as the ingest would have written them had it stored
-each message the moment it arrived. Form `archive`: the raw archive and the dead letters of whole
-payloads, which is what a replay reads. Decoding, checks and rows are the ingest's own functions;
+each message the moment it arrived. Form `archive`: the raw archive and the dead letter,
+which is what a replay reads. Decoding, checks and rows are the ingest's own functions;
 only Pub/Sub, Beam and the waiting are left out.
 
 A file is named after configuration, window and place, so the same history written twice is there
@@ -14,21 +14,16 @@ from __future__ import annotations
 import hashlib
 from concurrent.futures import Future
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Final, Literal
 
-import orjson
-import pyarrow as pa
-import pyarrow.compute as pc
-
-from ami_contract.lake import DataDir, floor_hour, hour_folder
-from ami_contract.reading import ROW_SCHEMA, Attribute
-from ami_store.files import write_bytes
+from ami_contract.lake import DataDir, floor_hour
+from ami_contract.reading import Attribute
+from beam_jobs.archive import archived
 from beam_jobs.decode import decode
-from beam_jobs.elements import MESSAGE_COLUMN, MessageBatch, Refusal
 from beam_jobs.elements import Message as Arrived
+from beam_jobs.elements import MessageBatch
 from beam_jobs.enrich import enrich
-from beam_jobs.sinks import archive_lines, dead_letter, write_landing
+from beam_jobs.sinks import write_archived, write_deadletter, write_landing
 from beam_jobs.validate import validate
 from simulator.config import SimulationConfig
 from simulator.gateway import Message
@@ -74,7 +69,7 @@ class HistoryPublisher:
             self._write()
         self._part_hour = hour
         name = message.attributes[Attribute.BATCH_ID.value]
-        self._part.append(Arrived(name, arrived_at, message.attributes, message.data))
+        self._part.append(Arrived(name, arrived_at, message.attributes, message.data, arrived_at))
         self._part_bytes += len(message.data)
         self._messages += 1
         self._bytes += len(message.data)
@@ -102,42 +97,10 @@ class HistoryPublisher:
         refusals = validated.refusals
         if self._form == "lake":
             rows = enrich(validated).rows
-            arrived_at = pa.array(
-                [message.publish_time for message in messages], ROW_SCHEMA.field("ingest_ts").type
-            )
-            rows = rows.set_column(
-                ROW_SCHEMA.get_field_index("ingest_ts"),
-                ROW_SCHEMA.field("ingest_ts"),
-                pc.take(arrived_at, validated.readings[MESSAGE_COLUMN]),
-            )
             write_landing(self._data, batch.segment, rows)
             self.stored += rows.num_rows
         else:
-            refusals = [refusal for refusal in refusals if refusal.row is None]
-            whole = {refusal.message for refusal in refusals}
-            self._write_lines(
-                self._data.archive,
-                batch,
-                [
-                    archive_lines(MessageBatch(batch.segment, m.publish_time, [m]), set())
-                    for index, m in enumerate(messages)
-                    if index not in whole
-                ],
-            )
-            self.stored += len(messages) - len(whole)
+            write_archived(self._data, batch, archived(batch, refusals))
+            self.stored += len(messages) - sum(refusal.row is None for refusal in refusals)
         self.refused += len(refusals)
-        self._write_lines(self._data.deadletter, batch, [self._refused(batch, r) for r in refusals])
-
-    def _refused(self, batch: MessageBatch, refusal: Refusal) -> bytes:
-        message = batch.messages[refusal.message]
-        record = dead_letter(refusal, message, message.publish_time)
-        name = record["payload_sha256"]
-        if name and not (self._data.deadletter_payloads / name).exists():
-            write_bytes(self._data.deadletter_payloads / name, refusal.payload)
-        return orjson.dumps(record) + b"\n"
-
-    @staticmethod
-    def _write_lines(root: Path, batch: MessageBatch, lines: list[bytes]) -> None:
-        if lines:
-            folder = root / "segments" / hour_folder(batch.ingest_ts)
-            write_bytes(folder / f"{batch.segment}.jsonl", b"".join(lines))
+        write_deadletter(self._data, batch, refusals)

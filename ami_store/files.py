@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
@@ -59,10 +59,10 @@ def atomic_path(target: Path, *, durable: bool = True) -> Iterator[Path]:
         ) from error
 
 
-def write_bytes(target: Path, content: bytes) -> None:
-    """Write `content` to `target` atomically and durably; raises LakeError."""
-    with atomic_path(target) as temporary:
-        temporary.write_bytes(content)
+def write_bytes(target: Path, content: bytes | Iterable[bytes]) -> None:
+    """Write `content`, whole or in pieces, to `target` atomically and durably; raises LakeError."""
+    with atomic_path(target) as temporary, temporary.open("wb") as file:
+        file.writelines([content] if isinstance(content, bytes) else content)
 
 
 def write_with(target: Path, writer: Callable[[Path], object], *, durable: bool = True) -> None:

@@ -20,12 +20,14 @@ class Message(NamedTuple):
         publish_time: UTC.
         attributes: as the gateway set them.
         data: the payload.
+        ingest_ts: when it was stored first, where it comes from the archive; else None.
     """
 
     message_id: str
     publish_time: datetime
     attributes: dict[str, str]
     data: bytes
+    ingest_ts: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -34,13 +36,18 @@ class MessageBatch:
 
     Attributes:
         segment: names the files they become; of `[A-Za-z0-9_-]`.
-        ingest_ts: the batch's one clock reading, UTC.
+        ingest_ts: the batch's one clock reading, UTC; the clock of its checks, and the `ingest_ts`
+            of all its messages that do not bring their own.
         messages: in order of arrival.
     """
 
     segment: str
     ingest_ts: datetime
     messages: list[Message]
+
+    def ingest_ts_of(self, message: Message) -> datetime:
+        """`ingest_ts` that the readings of `message` get."""
+        return message.ingest_ts or self.ingest_ts
 
 
 @dataclass(frozen=True)

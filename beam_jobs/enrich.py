@@ -7,8 +7,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ami_contract.reading import FLAGS, ROW_SCHEMA, Attribute
-from beam_jobs.elements import MESSAGE_COLUMN, Enriched, Message, Validated
+from ami_contract.reading import FLAGS, ROW_SCHEMA, TIMESTAMP, Attribute
+from beam_jobs.elements import MESSAGE_COLUMN, Enriched, MessageBatch, Validated
 from beam_jobs.timestamps import parse_timestamps
 
 
@@ -19,16 +19,12 @@ def enrich(validated: Validated) -> Enriched:
     """
     readings, batch = validated.readings, validated.batch
     index = readings[MESSAGE_COLUMN]
-    attributes = _attribute_columns(batch.messages)
+    attributes = _attribute_columns(batch)
     columns: dict[str, Any] = {
         name: readings[name] for name in readings.column_names if name in ROW_SCHEMA.names
     }
     columns["quality_flags"] = _never_null(columns["quality_flags"])
     columns |= {name: pc.take(values, index) for name, values in attributes.items()}
-    count = readings.num_rows
-    columns["ingest_ts"] = pa.repeat(
-        pa.scalar(batch.ingest_ts, ROW_SCHEMA.field("ingest_ts").type), count
-    )
     columns["event_date"] = (
         readings["event_ts"].cast(pa.timestamp("us")).cast(pa.date32(), safe=False)
     )
@@ -40,7 +36,9 @@ def _never_null(flags: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.fill_null(flags, pa.scalar([], FLAGS)) if flags.null_count else flags
 
 
-def _attribute_columns(messages: list[Message]) -> dict[str, pa.Array]:
+def _attribute_columns(batch: MessageBatch) -> dict[str, pa.Array]:
+    messages = batch.messages
+
     def values(attribute: Attribute) -> pa.Array:
         return pa.array([m.attributes.get(attribute) for m in messages], pa.string())
 
@@ -50,4 +48,5 @@ def _attribute_columns(messages: list[Message]) -> dict[str, pa.Array]:
         "gateway_id": values(Attribute.GATEWAY_ID),
         "gateway_ingest_ts": parse_timestamps(values(Attribute.GATEWAY_INGEST_TS)),
         "batch_id": pa.array(batch_ids, pa.string()),
+        "ingest_ts": pa.array([batch.ingest_ts_of(m) for m in messages], TIMESTAMP),
     }

@@ -92,7 +92,7 @@ class WriteArchive(beam.PTransform):
     def expand(self, pcoll: beam.PCollection) -> beam.PCollection:
         """Apply to a collection of `Enriched`."""
         data = self._data
-        return pcoll | beam.Map(lambda batch: write_archive(data, batch))
+        return pcoll | beam.FlatMap(lambda batch: write_archive(data, batch))
 
 
 class WriteLanding(beam.PTransform):

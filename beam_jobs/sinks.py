@@ -9,7 +9,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from datetime import UTC, datetime
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,11 +18,13 @@ import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.ipc
 
 from ami_contract.lake import DataDir, hour_folder
 from ami_contract.reading import Attribute
-from ami_store.files import write_bytes
+from ami_store.files import write_bytes, write_with
 from ami_store.lake import land
+from beam_jobs.archive import Archived, archived, utc_text
 from beam_jobs.elements import Enriched, Message, MessageBatch, Refusal
 
 PAYLOAD_PREFIX_BYTES: Final = 4096
@@ -36,51 +39,50 @@ def as_text(data: bytes) -> dict[str, str]:
         return {"payload_base64": base64.b64encode(data).decode()}
 
 
-def _time(instant: datetime) -> str:
-    return instant.astimezone(UTC).isoformat().replace("+00:00", "Z")
-
-
 def _envelope(message: Message, ingest_ts: datetime) -> dict[str, Any]:
     return {
         "message_id": message.message_id,
-        "publish_time": _time(message.publish_time),
-        "ingest_ts": _time(ingest_ts),
+        "publish_time": utc_text(message.publish_time),
+        "ingest_ts": utc_text(ingest_ts),
         "attributes": message.attributes,
     }
 
 
-def archive_lines(batch: MessageBatch, refused: set[int]) -> bytes:
-    """JSON Lines of the messages as they arrived, without those refused as a whole."""
-    return b"".join(
-        orjson.dumps(_envelope(message, batch.ingest_ts) | as_text(message.data)) + b"\n"
-        for index, message in enumerate(batch.messages)
-        if index not in refused
-    )
+def write_archive(data: DataDir, enriched: Enriched) -> list[Path]:
+    """Archive segments of a batch without what was refused. Raises LakeError."""
+    return write_archived(data, enriched.batch, archived(enriched.batch, enriched.refusals))
 
 
-def write_archive(data: DataDir, enriched: Enriched) -> Path | None:
-    """Archive segment of a batch; None when every payload was refused. Raises LakeError."""
-    whole = {refusal.message for refusal in enriched.refusals if refusal.row is None}
-    lines = archive_lines(enriched.batch, whole)
-    if not lines:
-        return None
-    return _write_segment(data.archive, enriched.batch, lines)
+def write_archived(data: DataDir, batch: MessageBatch, kept: Archived) -> list[Path]:
+    """Archive segments of a batch, one per form (JSON Lines, Arrow) it has. Raises LakeError."""
+    written = []
+    if kept.lines:
+        written.append(_segment(data.archive, batch, "jsonl"))
+        write_bytes(written[-1], kept.lines)
+    if kept.rows.num_rows:
+        written.append(_segment(data.archive, batch, "arrow"))
+        write_with(written[-1], partial(write_arrow_file, kept.rows))
+    return written
 
 
-def _write_segment(root: Path, batch: MessageBatch, lines: bytes) -> Path:
-    target = root / "segments" / hour_folder(batch.ingest_ts) / f"{batch.segment}.jsonl"
-    write_bytes(target, lines)
-    return target
+def write_arrow_file(table: pa.Table, path: Path) -> None:
+    """`table` as an Arrow IPC file."""
+    with pyarrow.ipc.new_file(path, table.schema) as writer:
+        writer.write_table(table)
 
 
-def dead_letter(refusal: Refusal, message: Message, ingest_ts: datetime) -> dict[str, Any]:
+def _segment(root: Path, batch: MessageBatch, form: str) -> Path:
+    return root / "segments" / hour_folder(batch.ingest_ts) / f"{batch.segment}.{form}"
+
+
+def dead_letter(refusal: Refusal, batch: MessageBatch) -> dict[str, Any]:
     """One dead letter: what was refused, why, and as much of its payload as fits a line.
 
     `dead_letter_id` is the same for every redelivery of the message. When the payload is longer
     than the prefix, `payload_sha256` names the file that holds all of it. `source_row` counts the
     data rows of an imported file from 1.
     """
-    payload = refusal.payload
+    message, payload = batch.messages[refusal.message], refusal.payload
     first_row = _ROW_NUMBER.fullmatch(message.attributes.get(Attribute.FIRST_ROW, ""))
     identity = f"{message.message_id}:{refusal.row}"
     shown = as_text(payload[:PAYLOAD_PREFIX_BYTES])
@@ -100,7 +102,7 @@ def dead_letter(refusal: Refusal, message: Message, ingest_ts: datetime) -> dict
         if len(payload) > PAYLOAD_PREFIX_BYTES
         else None,
     }
-    return record | shown | _envelope(message, ingest_ts)
+    return record | shown | _envelope(message, batch.ingest_ts_of(message))
 
 
 def write_deadletter(data: DataDir, batch: MessageBatch, refusals: list[Refusal]) -> Path | None:
@@ -112,12 +114,14 @@ def write_deadletter(data: DataDir, batch: MessageBatch, refusals: list[Refusal]
         return None
     lines = []
     for refusal in refusals:
-        record = dead_letter(refusal, batch.messages[refusal.message], batch.ingest_ts)
+        record = dead_letter(refusal, batch)
         name = record["payload_sha256"]
         if name and not (data.deadletter_payloads / name).exists():
             write_bytes(data.deadletter_payloads / name, refusal.payload)
         lines.append(orjson.dumps(record) + b"\n")
-    return _write_segment(data.deadletter, batch, b"".join(lines))
+    target = _segment(data.deadletter, batch, "jsonl")
+    write_bytes(target, lines)
+    return target
 
 
 def write_landing(data: DataDir, segment: str, rows: pa.Table) -> list[Path]:

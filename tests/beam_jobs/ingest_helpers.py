@@ -97,6 +97,24 @@ def json_lines(folder: Path) -> list[dict[str, Any]]:
     ]
 
 
+def archived_counts(data: DataDir, segment: str) -> list[tuple[str, int]]:
+    """Message id and number of archived readings of every message in a segment's files."""
+    folder = data.archive / "segments"
+    lines = [
+        orjson.loads(line)
+        for path in folder.rglob(f"{segment}.jsonl")
+        for line in path.read_bytes().splitlines()
+    ]
+    rows = [
+        row
+        for path in folder.rglob(f"{segment}.arrow")
+        for row in pa.ipc.open_file(path).read_all().to_pylist()
+    ]
+    return [(line["message_id"], len(line["readings"])) for line in lines] + [
+        (row["message_id"], pa.ipc.open_stream(row["payload"]).read_all().num_rows) for row in rows
+    ]
+
+
 def dead_letters(data: DataDir) -> list[dict[str, Any]]:
     return json_lines(data.deadletter)
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -15,17 +14,16 @@ from ingest_helpers import (
     batch,
     dead_letters,
     files_below,
-    json_lines,
     judge,
     message,
     reading,
     stored_rows,
 )
 
-from ami_contract.errors import LakeError, RejectionCode
+from ami_contract.errors import LakeError
 from ami_contract.lake import DataDir, floor_hour, hour_of_folder
 from ami_contract.reading import ROW_SCHEMA
-from beam_jobs.elements import Enriched, Message, Refusal, Validated
+from beam_jobs.elements import Enriched, Message
 from beam_jobs.enrich import enrich
 from beam_jobs.sinks import (
     PAYLOAD_PREFIX_BYTES,
@@ -166,32 +164,8 @@ def test_writing_a_batch_again_changes_no_file(data: DataDir) -> None:
     assert len(before) == 4  # archive, landing, dead letter, one long payload
 
 
-def test_the_archive_keeps_messages_as_they_arrived(data: DataDir) -> None:
-    text = '{"note": "naïve – \\u00e9"}'.encode()
-    arrow = b"\x00\xff\xfe arrow"
-    validated = Validated(
-        batch(
-            message(text, identity="a", gateway_id="g1"),
-            message(arrow, None, identity="b"),
-            message(b"{", identity="refused"),
-        ),
-        judge(message(b"[]")).readings,
-        [Refusal(2, None, RejectionCode.INVALID_JSON, None, "not JSON", b"{")],
-        0,
-    )
-    path = write_archive(data, enrich(validated))
-
-    assert path == data.archive / "segments" / "dt=2026-03-01" / "hr=12" / "seg.jsonl"
-    a, b = json_lines(data.archive)
-    assert a["payload"].encode() == text
-    assert base64.b64decode(b["payload_base64"]) == arrow
-    assert (a["message_id"], a["attributes"]["gateway_id"]) == ("a", "g1")
-    assert datetime.fromisoformat(a["ingest_ts"]) == NOW
-    assert datetime.fromisoformat(a["publish_time"]) == NOW - timedelta(seconds=1)
-
-
 def test_a_batch_refused_whole_leaves_no_archive(data: DataDir) -> None:
-    assert write_archive(data, enriched(message(b"{"))) is None
+    assert write_archive(data, enriched(message(b"{"))) == []
     assert not data.archive.exists()
 
 

@@ -1,0 +1,150 @@
+"""The raw archive's form: reads messages and what was refused of them, gives what is kept.
+
+A message becomes one JSON line that holds the original text of its readings,
+
+    {"message_id": …, "publish_time": …, "ingest_ts": …, "attributes": {…}, "readings": [{…}, …]}
+
+or, for an Arrow payload, one row of `ARROW_SCHEMA`. Readings that were refused are left out: they
+stand in the dead letter, so that archive and dead letter are disjoint and hold all that arrived.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.ipc
+
+from ami_contract.reading import TIMESTAMP, ContentType
+from beam_jobs.decode import SPLITTERS, content_type_of, read_arrow
+from beam_jobs.elements import Message, MessageBatch, Refusal
+
+ARROW_SCHEMA: Final[pa.Schema] = pa.schema(
+    [
+        ("message_id", pa.string()),
+        ("publish_time", TIMESTAMP),
+        ("ingest_ts", TIMESTAMP),
+        ("attributes", pa.map_(pa.string(), pa.string())),
+        ("payload", pa.binary()),
+    ]
+)
+"""One row per message; `payload` is an Arrow IPC stream of its readings."""
+
+READINGS_KEY: Final = b',"readings":['
+"""Where the readings of a line begin: attribute values are strings, so nothing before has it."""
+
+_SPLIT: Final = msgspec.json.Decoder(list[msgspec.Raw])
+_LINE_ENDS: Final = bytes.maketrans(b"\r\n", b"  ")
+
+
+class Archived(NamedTuple):
+    """What a batch leaves in the archive.
+
+    Attributes:
+        lines: JSON lines of the text messages.
+        rows: `ARROW_SCHEMA`, one per Arrow message.
+    """
+
+    lines: list[bytes]
+    rows: pa.Table
+
+
+def archived(batch: MessageBatch, refusals: Iterable[Refusal]) -> Archived:
+    """What the archive keeps of a batch: every message without its refused readings.
+
+    A message of which nothing is left is left out. Line breaks between the readings of a payload
+    become commas, line breaks within a reading blanks; nothing else of the text changes.
+    """
+    refused: dict[int, set[int | None]] = {}
+    for refusal in refusals:
+        refused.setdefault(refusal.message, set()).add(refusal.row)
+    lines: list[bytes] = []
+    arrow: list[tuple[Message, bytes]] = []
+    for index, message in enumerate(batch.messages):
+        rows = refused.get(index, set())
+        if None in rows:
+            continue
+        content_type = content_type_of(message.attributes)
+        if content_type is ContentType.ARROW:
+            payload = without_rows(message.data, rows) if rows else message.data
+            if payload:
+                arrow.append((message, payload))
+        elif readings := _readings(content_type, message.data, rows):
+            lines.append(archive_line(message, batch.ingest_ts_of(message), readings))
+    return Archived(lines, arrow_rows(arrow, batch))
+
+
+def archive_line(message: Message, ingest_ts: datetime, readings: bytes) -> bytes:
+    """One line of the archive; `readings` are JSON texts of readings, separated by commas."""
+    head = orjson.dumps(
+        {
+            "message_id": message.message_id,
+            "publish_time": utc_text(message.publish_time),
+            "ingest_ts": utc_text(ingest_ts),
+            "attributes": message.attributes,
+        }
+    )
+    return b"".join((head[:-1], READINGS_KEY, readings, b"]}\n"))
+
+
+def arrow_rows(messages: list[tuple[Message, bytes]], batch: MessageBatch) -> pa.Table:
+    """Rows of `ARROW_SCHEMA` for messages of `batch` and the payloads that are kept of them."""
+    return pa.table(
+        [
+            pa.array([message.message_id for message, _ in messages], pa.string()),
+            pa.array([message.publish_time for message, _ in messages], TIMESTAMP),
+            pa.array([batch.ingest_ts_of(message) for message, _ in messages], TIMESTAMP),
+            pa.array(
+                [list(message.attributes.items()) for message, _ in messages],
+                ARROW_SCHEMA.field("attributes").type,
+            ),
+            pa.array([payload for _, payload in messages], pa.binary()),
+        ],
+        schema=ARROW_SCHEMA,
+    )
+
+
+def split_readings(readings: bytes) -> list[bytes]:
+    """Texts of the readings of a JSON array, each exactly as it stands there.
+
+    Raises:
+        msgspec.DecodeError: it is no JSON array.
+    """
+    return [bytes(text) for text in _SPLIT.decode(readings)]
+
+
+def without_rows(payload: bytes, rows: Iterable[int | None]) -> bytes:
+    """An Arrow IPC stream without some of its rows, zstd-compressed; empty when none is left."""
+    table = read_arrow(payload)
+    keep = np.ones(table.num_rows, bool)
+    keep[[row for row in rows if row is not None]] = False
+    return arrow_stream(table.filter(pa.array(keep))) if keep.any() else b""
+
+
+def arrow_stream(table: pa.Table) -> bytes:
+    """A table as Arrow IPC stream, zstd-compressed."""
+    sink = pa.BufferOutputStream()
+    options = pyarrow.ipc.IpcWriteOptions(compression="zstd")
+    with pyarrow.ipc.new_stream(sink, table.schema, options=options) as writer:
+        writer.write_table(table)
+    return sink.getvalue().to_pybytes()
+
+
+def utc_text(instant: datetime) -> str:
+    """RFC 3339 with `Z` and, where there are any, microseconds."""
+    return instant.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _readings(content_type: ContentType, data: bytes, refused: set[Any]) -> bytes:
+    if not refused and content_type is ContentType.JSON:
+        text = data.strip()
+        readings = text[1:-1] if text.startswith(b"[") else text
+        return readings.translate(_LINE_ENDS) if b"\n" in data or b"\r" in data else readings
+    parts = SPLITTERS[content_type](data)
+    kept = [part.text.encode() for row, part in enumerate(parts) if row not in refused]
+    return b",".join(kept).translate(_LINE_ENDS)
