@@ -19,7 +19,7 @@ from typing import Final, Literal
 from ami_contract.lake import DataDir, floor_hour
 from ami_contract.reading import Attribute
 from beam_jobs.archive import archived
-from beam_jobs.decode import decode
+from beam_jobs.decode import PayloadBounds, decode
 from beam_jobs.elements import Message as Arrived
 from beam_jobs.elements import MessageBatch
 from beam_jobs.enrich import enrich
@@ -47,14 +47,14 @@ class HistoryPublisher:
         data: folder to write into.
         form: `lake` or `archive`.
         key: of `history_key`.
-        max_payload_bytes: a larger payload is refused unread.
+        bounds: a larger payload is refused.
     """
 
-    def __init__(self, data: DataDir, form: Form, key: str, max_payload_bytes: int) -> None:
+    def __init__(self, data: DataDir, form: Form, key: str, bounds: PayloadBounds) -> None:
         self._data = data
         self._form = form
         self._key = key
-        self._max_payload_bytes = max_payload_bytes
+        self._bounds = bounds
         self._part: list[Arrived] = []
         self._part_bytes = 0
         self._part_hour: datetime | None = None
@@ -93,7 +93,7 @@ class HistoryPublisher:
         )
         self._part, self._part_bytes = [], 0
         self._parts += 1
-        validated = validate(decode(batch, max_payload_bytes=self._max_payload_bytes))
+        validated = validate(decode(batch, self._bounds))
         refusals = validated.refusals
         if self._form == "lake":
             rows = enrich(validated).rows

@@ -12,15 +12,29 @@ import click
 from ami_cli.subscription import open_source
 from ami_cli.terminal import Working, is_interactive, say, stopping_on_signals
 from ami_contract.settings import Settings
+from beam_jobs.decode import PayloadBounds
 from beam_jobs.import_map import load_map
 from beam_jobs.importer import ImportSummary, import_file
-from beam_jobs.local import Limits, Totals, ingest
+from beam_jobs.intake import Limits
+from beam_jobs.local import Totals, ingest
 
 _LOG_EVERY_S = 10.0
 
 
 def _now() -> datetime:
     return datetime.now(UTC)
+
+
+def payload_bounds(settings: Settings) -> PayloadBounds:
+    """How large a payload may be."""
+    return PayloadBounds(settings.max_payload_bytes, settings.max_decoded_bytes)
+
+
+def batch_limits(settings: Settings) -> Limits:
+    """Bounds of a micro-batch."""
+    return Limits(
+        settings.ingest_max_messages, settings.ingest_max_bytes, settings.ingest_max_wait_s
+    )
 
 
 def run_ingest(settings: Settings, drain_s: float | None) -> Totals:
@@ -33,12 +47,6 @@ def run_ingest(settings: Settings, drain_s: float | None) -> Totals:
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s")
     source = open_source(settings)
     say(f"ingest: {settings.pubsub_subscription} → {settings.data_dir}")
-    limits = Limits(
-        settings.ingest_max_messages,
-        settings.ingest_max_bytes,
-        settings.ingest_max_wait_s,
-        settings.max_payload_bytes,
-    )
     logged_at = time.monotonic()
     before = 0
 
@@ -61,7 +69,8 @@ def run_ingest(settings: Settings, drain_s: float | None) -> Totals:
             totals = ingest(
                 settings.data,
                 source,
-                limits,
+                batch_limits(settings),
+                payload_bounds(settings),
                 stop=stop,
                 now=_now,
                 clock=time.monotonic,
@@ -97,7 +106,7 @@ def run_import(settings: Settings, file: Path, mapping: Path) -> ImportSummary:
             file,
             found,
             now=_now,
-            max_payload_bytes=settings.max_payload_bytes,
+            bounds=payload_bounds(settings),
             progress=progress,
         )
     click.echo(_sentence(summary, settings))

@@ -14,6 +14,7 @@ import click
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from ami_cli.history import FORMS, HistoryPublisher, history_key
+from ami_cli.ingestion import payload_bounds
 from ami_cli.subscription import ensure_subscription
 from ami_cli.terminal import console, is_interactive, say, stopping_on_signals
 from ami_contract.errors import SettingsError
@@ -157,7 +158,7 @@ def run_simulation(settings: Settings, order: SimulationOrder) -> Summary | None
                 data,
                 "archive" if order.out_form == "archive" else "lake",
                 history_key(config, start, end),
-                settings.max_payload_bytes,
+                payload_bounds(settings),
             )
         else:
             added = merge_registry(settings.data.registry, fleet)

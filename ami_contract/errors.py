@@ -31,6 +31,8 @@ class RejectionCode(StrEnum):
     EMPTY_PAYLOAD = "empty_payload"
     PAYLOAD_TOO_LARGE = "payload_too_large"
     UNKNOWN_CONTENT_TYPE = "unknown_content_type"
+    UNKNOWN_CONTENT_ENCODING = "unknown_content_encoding"
+    INVALID_COMPRESSION = "invalid_compression"
     NOT_UTF8 = "not_utf8"
     INVALID_JSON = "invalid_json"
     INVALID_ARROW = "invalid_arrow"

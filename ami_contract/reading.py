@@ -44,11 +44,19 @@ class ContentType(StrEnum):
     ARROW = "application/vnd.apache.arrow.stream"
 
 
+class ContentEncoding(StrEnum):
+    """How a payload may be compressed as a whole, as its `content_encoding` attribute says."""
+
+    GZIP = "gzip"
+    ZSTD = "zstd"
+
+
 class Attribute(StrEnum):
     """Message attributes that the gateway sets; the last two are those of an imported file."""
 
     SCHEMA_VERSION = "schema_version"
     CONTENT_TYPE = "content_type"
+    CONTENT_ENCODING = "content_encoding"
     BATCH_ID = "batch_id"
     GATEWAY_ID = "gateway_id"
     POLE_ID = "pole_id"

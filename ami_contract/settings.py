@@ -56,6 +56,11 @@ class Settings(BaseSettings):
         ge=1024,
         description="A larger payload is dead-lettered unread, in bytes.",
     )
+    max_decoded_bytes: int = Field(
+        64 * 1024 * 1024,
+        ge=1024,
+        description="A compressed payload that stands for more is dead-lettered, in bytes.",
+    )
     removal_grace_s: float = Field(
         900.0,
         ge=0,

@@ -120,7 +120,8 @@ def landed_rows(path: Path) -> int:
 
 
 def land(data: DataDir, hour: datetime, segment: str, rows: pa.Table) -> Path:
-    """Write `rows` (of `ROW_SCHEMA`, all of one hour) as one immutable landed file.
+    """Write `rows` (of `ROW_SCHEMA`, texts possibly dictionary-encoded) of one hour as one
+    immutable landed file.
 
     The same segment written twice is one file. Returns its path; raises LakeError.
     """
@@ -128,7 +129,8 @@ def land(data: DataDir, hour: datetime, segment: str, rows: pa.Table) -> Path:
     if not target.exists():
         write_with(
             target,
-            lambda path: pq.write_table(rows, path, compression="zstd", write_statistics=True),
+            # Without Arrow's own schema readers get plain texts, however they were held here.
+            lambda path: pq.write_table(rows, path, compression="zstd", store_schema=False),
         )
     return target
 

@@ -99,13 +99,19 @@ def arrow_rows(messages: list[tuple[Message, bytes]], batch: MessageBatch) -> pa
             pa.array([message.message_id for message, _ in messages], pa.string()),
             pa.array([message.publish_time for message, _ in messages], TIMESTAMP),
             pa.array([batch.ingest_ts_of(message) for message, _ in messages], TIMESTAMP),
-            pa.array(
-                [list(message.attributes.items()) for message, _ in messages],
-                ARROW_SCHEMA.field("attributes").type,
-            ),
+            _maps([message.attributes for message, _ in messages]),
             pa.array([payload for _, payload in messages], pa.binary()),
         ],
         schema=ARROW_SCHEMA,
+    )
+
+
+def _maps(attributes: list[dict[str, str]]) -> pa.MapArray:
+    ends = np.cumsum([0, *(len(each) for each in attributes)])
+    return pa.MapArray.from_arrays(
+        pa.array(ends, pa.int32()),
+        pa.array([name for each in attributes for name in each], pa.string()),
+        pa.array([value for each in attributes for value in each.values()], pa.string()),
     )
 
 

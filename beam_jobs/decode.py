@@ -6,7 +6,12 @@ batch is halved until the payload at fault stands alone; only that one is read r
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -22,6 +27,7 @@ from ami_contract.reading import (
     TIMESTAMP,
     WIRE_SCHEMA,
     Attribute,
+    ContentEncoding,
     ContentType,
 )
 from beam_jobs.checks import (
@@ -34,11 +40,13 @@ from beam_jobs.checks import (
     split_json,
     split_ndjson,
 )
+from beam_jobs.compression import check_arrow_size, decompress
 from beam_jobs.elements import (
     DECODED_SCHEMA,
     MESSAGE_COLUMN,
     ROW_COLUMN,
     Decoded,
+    Message,
     MessageBatch,
     Refusal,
 )
@@ -59,11 +67,29 @@ _UNKNOWN_LEFT_OUT: Final = pyarrow.json.ParseOptions(
 )
 _BLANKS: Final = JSON_BLANKS.encode()
 _LEAST_BLOCK_BYTES: Final = 4 * 1024 * 1024
+_TYPES: Final = [f.type for f in READING_FIELDS]
+# Threads within a stream cost more than they save at the size of a message.
+_ONE_THREAD: Final = pyarrow.ipc.IpcReadOptions(use_threads=False)
+_READER_COUNT: Final = os.cpu_count() or 1
+_READERS: Final = ThreadPoolExecutor(_READER_COUNT, thread_name_prefix="arrow-reader")
 
 SPLITTERS: Final[dict[ContentType, Callable[[bytes], list[Part]]]] = {
     ContentType.JSON: split_json,
     ContentType.NDJSON: split_ndjson,
 }
+
+
+@dataclass(frozen=True)
+class PayloadBounds:
+    """How large a payload may be.
+
+    Attributes:
+        max_payload_bytes: as it arrives.
+        max_decoded_bytes: decompressed.
+    """
+
+    max_payload_bytes: int
+    max_decoded_bytes: int
 
 
 class _Payload(NamedTuple):
@@ -100,38 +126,49 @@ def content_type_of(attributes: dict[str, str]) -> ContentType:
         ) from error
 
 
-def decode(batch: MessageBatch, *, max_payload_bytes: int) -> Decoded:
+def decode(batch: MessageBatch, bounds: PayloadBounds) -> Decoded:
     """Readings of all payloads of a batch.
 
     Args:
         batch: the messages.
-        max_payload_bytes: a larger payload is refused unread.
+        bounds: a larger payload is refused.
 
     Returns:
-        One row per decodable reading (its values not yet checked), refusals for the rest.
+        One row per decodable reading (its values not yet checked), refusals for the rest. The
+        messages of its batch are decompressed.
     """
     refusals: list[Refusal] = []
+    plain = list(batch.messages)
     texts: list[_Payload] = []
-    parts: list[_Partial] = []
+    arrows: list[tuple[int, bytes]] = []
     for index, message in enumerate(batch.messages):
         try:
-            _check_size(message.data, max_payload_bytes)
+            plain[index] = _decompressed(message, bounds)
             content_type = content_type_of(message.attributes)
             if content_type is ContentType.ARROW:
-                parts.append(_decode_arrow(index, message.data))
+                arrows.append((index, plain[index].data))
             else:
-                texts.append(_wrapped(index, content_type, message.data))
+                texts.append(_wrapped(index, content_type, plain[index].data))
         except ReadingRejected as error:
             refusals.append(refuse_payload(index, message.data, error))
+    batch_in_plain = replace(batch, messages=plain)
     fast = [payload for payload in texts if payload.lines]
-    parts.append(_decode_together(fast, batch))
+    parts = [_decode_together(fast, batch), *_decode_arrows(arrows, bounds)]
     parts += [_decode_singly(payload, batch) for payload in texts if not payload.lines]
     tables = [table for part in parts for table in part.readings]
+    refusals += [
+        # A payload refused whole is kept as it came.
+        refusal
+        if refusal.row is not None
+        else replace(refusal, payload=batch.messages[refusal.message].data)
+        for part in parts
+        for refusal in part.refusals
+    ]
     return Decoded(
-        batch,
+        batch_in_plain,
         # One chunk: a chunk per message would make every later step pay per message.
         pa.concat_tables(tables).combine_chunks() if tables else DECODED_SCHEMA.empty_table(),
-        refusals + [refusal for part in parts for refusal in part.refusals],
+        refusals,
         sum(part.unknown_fields for part in parts),
     )
 
@@ -158,15 +195,35 @@ def refuse_reading(index: int, row: int, part: Part, error: ReadingRejected) -> 
     )
 
 
-def _check_size(data: bytes, max_payload_bytes: int) -> None:
-    if not data.strip(_BLANKS):
-        raise ReadingRejected(RejectionCode.EMPTY_PAYLOAD, None, "the payload is empty")
-    if len(data) > max_payload_bytes:
+def _decompressed(message: Message, bounds: PayloadBounds) -> Message:
+    """The message with its payload in plain; raises ReadingRejected."""
+    if len(message.data) > bounds.max_payload_bytes:
         raise ReadingRejected(
             RejectionCode.PAYLOAD_TOO_LARGE,
             None,
-            f"{len(data)} bytes; at most {max_payload_bytes} (AMI_MAX_PAYLOAD_BYTES)",
+            f"{len(message.data)} bytes; at most {bounds.max_payload_bytes} "
+            "(AMI_MAX_PAYLOAD_BYTES)",
         )
+    claimed = message.attributes.get(Attribute.CONTENT_ENCODING)
+    if claimed:
+        try:
+            encoding = ContentEncoding(claimed)
+        except ValueError as error:
+            raise ReadingRejected(
+                RejectionCode.UNKNOWN_CONTENT_ENCODING,
+                None,
+                f"content_encoding {claimed!r} is none of {', '.join(ContentEncoding)}",
+            ) from error
+        attributes = {
+            name: value
+            for name, value in message.attributes.items()
+            if name != Attribute.CONTENT_ENCODING
+        }
+        data = decompress(message.data, encoding, bounds.max_decoded_bytes)
+        message = message._replace(data=data, attributes=attributes)
+    if not message.data.strip(_BLANKS):
+        raise ReadingRejected(RejectionCode.EMPTY_PAYLOAD, None, "the payload is empty")
+    return message
 
 
 def _wrapped(index: int, content_type: ContentType, data: bytes) -> _Payload:
@@ -225,12 +282,9 @@ def _parse(payloads: Sequence[_Payload]) -> _Partial:
         raise ValueError("a reading is null")
     columns = dict(zip(_NAMES, readings.flatten(), strict=True))
     columns["event_ts"] = parse_timestamps(columns["event_ts"])
-    messages = np.array([payload.message for payload in payloads], np.int32)
+    messages = np.array([payload.message for payload in payloads])
     sizes = np.bincount(owners, weights=counts, minlength=len(payloads)).astype(np.int64)
-    starts = np.repeat(np.cumsum(sizes) - sizes, sizes)
-    columns[MESSAGE_COLUMN] = pa.array(np.repeat(messages, sizes))
-    columns[ROW_COLUMN] = pa.array((np.arange(len(readings)) - starts).astype(np.int32))
-    return _Partial([pa.table(columns, schema=DECODED_SCHEMA)], [], unknown_fields)
+    return _Partial([_placed(list(columns.values()), messages, sizes)], [], unknown_fields)
 
 
 def _read_lines(lines: Sequence[bytes], options: pyarrow.json.ParseOptions) -> pa.Table:
@@ -286,7 +340,7 @@ def read_arrow(data: bytes) -> pa.Table:
         ReadingRejected: it is no such stream.
     """
     try:
-        with pyarrow.ipc.open_stream(pa.BufferReader(data)) as stream:
+        with pyarrow.ipc.open_stream(pa.BufferReader(data), options=_ONE_THREAD) as stream:
             table = stream.read_all()
             table.validate(full=True)
             return table
@@ -296,21 +350,84 @@ def read_arrow(data: bytes) -> pa.Table:
         ) from error
 
 
-def _decode_arrow(index: int, data: bytes) -> _Partial:
-    table = read_arrow(data)
-    columns = wire_columns(table)
-    columns[MESSAGE_COLUMN] = pa.array(np.full(table.num_rows, index, np.int32))
-    columns[ROW_COLUMN] = pa.array(np.arange(table.num_rows, dtype=np.int32))
+def _decode_arrows(payloads: list[tuple[int, bytes]], bounds: PayloadBounds) -> list[_Partial]:
+    """All Arrow payloads; those of the contract's own schema as one table."""
+    shares = [payloads[first::_READER_COUNT] for first in range(_READER_COUNT)]
+    read = [
+        outcome
+        for share in _READERS.map(partial(_read_all, bounds=bounds), shares)
+        for outcome in share
+    ]
+    plain: list[tuple[int, pa.Table]] = []
+    parts = []
+    for index, data, outcome in sorted(read, key=itemgetter(0)):
+        if isinstance(outcome, ReadingRejected):
+            parts.append(_Partial([], [refuse_payload(index, data, outcome)], 0))
+        elif _is_plain(outcome.schema):
+            plain.append((index, outcome))
+        else:
+            parts.append(_decode_arrow(index, data, outcome, bounds))
+    if plain:
+        columns = [table.columns for _, table in plain]
+        joined = [
+            pa.chunked_array([c for column in same for c in column.chunks], f.type)
+            for same, f in zip(zip(*columns, strict=True), READING_FIELDS, strict=True)
+        ]
+        sizes = np.array([table.num_rows for _, table in plain])
+        parts.append(
+            _Partial([_placed(joined, np.array([index for index, _ in plain]), sizes)], [], 0)
+        )
+    return parts
+
+
+def _is_plain(schema: pa.Schema) -> bool:
+    return schema.names == list(_NAMES) and schema.types == _TYPES
+
+
+def _read_all(
+    payloads: list[tuple[int, bytes]], *, bounds: PayloadBounds
+) -> list[tuple[int, bytes, pa.Table | ReadingRejected]]:
+    return [(index, data, _read_bounded(data, bounds)) for index, data in payloads]
+
+
+def _read_bounded(data: bytes, bounds: PayloadBounds) -> pa.Table | ReadingRejected:
+    try:
+        check_arrow_size(data, bounds.max_decoded_bytes)
+        return read_arrow(data)
+    except ReadingRejected as error:
+        return error
+
+
+def _decode_arrow(index: int, data: bytes, table: pa.Table, bounds: PayloadBounds) -> _Partial:
+    try:
+        columns = wire_columns(table, bounds.max_decoded_bytes)
+    except ReadingRejected as error:
+        return _Partial([], [refuse_payload(index, data, error)], 0)
     unknown = sum(
         len(column) - column.null_count
         for name, column in zip(table.column_names, table.columns, strict=True)
         if name not in _KNOWN
     )
-    return _Partial([pa.table(columns, schema=DECODED_SCHEMA)], [], unknown)
+    placed = _placed(list(columns.values()), np.array([index]), np.array([table.num_rows]))
+    return _Partial([placed], [], unknown)
 
 
-def wire_columns(table: pa.Table) -> dict[str, Any]:
+def _placed(columns: list[Any], messages: Any, sizes: Any) -> pa.Table:
+    """`DECODED_SCHEMA` of columns that hold `sizes` readings of each of `messages`, in order."""
+    starts = np.repeat(np.cumsum(sizes) - sizes, sizes)
+    places = [
+        pa.array(np.repeat(messages, sizes).astype(np.int32)),
+        pa.array((np.arange(len(starts)) - starts).astype(np.int32)),
+    ]
+    return pa.table([*columns, *places], schema=DECODED_SCHEMA)
+
+
+def wire_columns(table: pa.Table, max_decoded_bytes: int) -> dict[str, Any]:
     """Contract columns of an Arrow table, in the contract's types; absent optional ones are null.
+
+    Args:
+        table: of any schema.
+        max_decoded_bytes: a column whose dictionary unfolds to more is refused.
 
     Raises:
         ReadingRejected: a required column is missing, stands twice, or has a type that would have
@@ -324,13 +441,22 @@ def wire_columns(table: pa.Table) -> dict[str, Any]:
         if not found and f.required:
             raise ReadingRejected(RejectionCode.MISSING_FIELD, f.name, "the column is missing")
         columns[f.name] = (
-            _as_wire(f.name, table[f.name]) if found else pa.nulls(table.num_rows, f.type)
+            _as_wire(f.name, table[f.name], max_decoded_bytes)
+            if found
+            else pa.nulls(table.num_rows, f.type)
         )
     return columns
 
 
-def _as_wire(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
+def _as_wire(name: str, column: pa.ChunkedArray, max_decoded_bytes: int) -> pa.ChunkedArray:
     if pa.types.is_dictionary(column.type):
+        if _unfolded_bytes(column) > max_decoded_bytes:
+            raise ReadingRejected(
+                RejectionCode.PAYLOAD_TOO_LARGE,
+                name,
+                f"its dictionary unfolds to more than {max_decoded_bytes} bytes "
+                "(AMI_MAX_DECODED_BYTES)",
+            )
         column = column.cast(column.type.value_type)
     wanted, found = WIRE_SCHEMA.field(name).type, column.type
     if not _castable(found, wanted):
@@ -346,6 +472,16 @@ def _as_wire(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
     except pa.ArrowInvalid:
         # Some value does not fit: null here, so that only its reading is judged and refused.
         return pa.chunked_array([[_fitting(value, wanted) for value in column]], wanted)
+
+
+def _unfolded_bytes(column: pa.ChunkedArray) -> int:
+    """Bytes of a dictionary column's texts once each row has its own; 0 for other values."""
+    if not _is_text(column.type.value_type):
+        return 0
+    return sum(
+        pc.sum(pc.binary_length(chunk.dictionary).cast(pa.int64()).take(chunk.indices)).as_py() or 0
+        for chunk in column.chunks
+    )
 
 
 def _fitting(value: pa.Scalar, wanted: pa.DataType) -> pa.Scalar | None:

@@ -1,15 +1,21 @@
-"""The elements that travel through the ingest graph: reads nothing, gives plain value types."""
+"""The elements that travel through the ingest graph: reads nothing, gives plain value types.
+
+Beam weighs some of the elements that pass between two steps. The coder registered here answers
+from sizes at hand; Beam's own would pickle whole batches for it.
+"""
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import apache_beam as beam
 import pyarrow as pa
 
 from ami_contract.errors import RejectionCode
-from ami_contract.reading import WIRE_SCHEMA
+from ami_contract.reading import FIELD_BY_NAME, ROW_SCHEMA, WIRE_SCHEMA
 
 
 class Message(NamedTuple):
@@ -48,6 +54,11 @@ class MessageBatch:
     def ingest_ts_of(self, message: Message) -> datetime:
         """`ingest_ts` that the readings of `message` get."""
         return message.ingest_ts or self.ingest_ts
+
+    @property
+    def payload_bytes(self) -> int:
+        """Size of all payloads."""
+        return sum(len(message.data) for message in self.messages)
 
 
 @dataclass(frozen=True)
@@ -123,13 +134,24 @@ class Validated:
     unknown_fields: int
 
 
+ENRICHED_SCHEMA: pa.Schema = pa.schema(
+    [
+        f.with_type(pa.dictionary(pa.int32(), f.type))
+        if FIELD_BY_NAME[f.name].origin == "attribute" and pa.types.is_string(f.type)
+        else f
+        for f in ROW_SCHEMA
+    ]
+)
+"""`ROW_SCHEMA` with the texts that a whole message shares kept once per message."""
+
+
 @dataclass(frozen=True)
 class Enriched:
     """A batch ready for the sinks.
 
     Attributes:
         batch: the messages.
-        rows: `ami_contract.reading.ROW_SCHEMA`.
+        rows: `ENRICHED_SCHEMA`.
         refusals: all refused payloads and readings.
         unknown_fields: as in `Decoded`.
     """
@@ -138,3 +160,33 @@ class Enriched:
     rows: pa.Table
     refusals: list[Refusal]
     unknown_fields: int
+
+
+Element = MessageBatch | Decoded | Validated | Enriched
+
+
+class ElementCoder(beam.coders.Coder):
+    """Pickles an element where Beam must move it; weighs it without."""
+
+    def encode(self, value: Element) -> bytes:
+        """Bytes of an element."""
+        return pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
+
+    def decode(self, encoded: bytes) -> Any:
+        """Element of bytes that this coder's `encode` made."""
+        return pickle.loads(encoded)  # noqa: S301 (of this job's own workers)
+
+    def estimate_size(self, value: Element) -> int:
+        """Roughly the bytes of an element: its payloads and columns."""
+        if isinstance(value, MessageBatch):
+            return value.payload_bytes
+        table = value.rows if isinstance(value, Enriched) else value.readings
+        return value.batch.payload_bytes + table.get_total_buffer_size()
+
+    def is_deterministic(self) -> bool:
+        """False: it codes values, not keys."""
+        return False
+
+
+for _type in (MessageBatch, Decoded, Validated, Enriched):
+    beam.coders.registry.register_coder(_type, ElementCoder)

@@ -29,8 +29,9 @@ from ami_contract.reading import SCHEMA_VERSION, Attribute, ContentType
 from ami_contract.registry import REGISTRY_SCHEMA
 from ami_store.files import write_bytes
 from ami_store.registry import merge_registry
-from beam_jobs.bounded import run_bounded
+from beam_jobs.bounded import BoundedGraph
 from beam_jobs.checks import INT64_MAX, check_reading
+from beam_jobs.decode import PayloadBounds
 from beam_jobs.elements import Message, MessageBatch
 from beam_jobs.import_map import ImportMap, zone_of
 from beam_jobs.import_rows import RaggedRow, read_columns, read_rows
@@ -87,7 +88,7 @@ def import_file(
     mapping: ImportMap,
     *,
     now: Callable[[], datetime],
-    max_payload_bytes: int,
+    bounds: PayloadBounds,
     progress: Callable[[int], None] = lambda rows: None,
 ) -> ImportSummary:
     """Import a file; importing it again changes nothing.
@@ -97,7 +98,7 @@ def import_file(
         path: `.csv` (optionally `.gz`, `.bz2`, `.zst`) or `.parquet`.
         mapping: how its rows become readings.
         now: wall clock.
-        max_payload_bytes: as for the ingest.
+        bounds: as for the ingest.
         progress: called with the rows read so far.
 
     Raises:
@@ -111,7 +112,7 @@ def import_file(
     if summary.finished:
         return ImportSummary(**{**asdict(summary), "repeated": True})
     ingest_ts = datetime.fromisoformat(summary.started_at)
-    graph = Ingest(data.root, max_payload_bytes=max_payload_bytes)
+    graph = BoundedGraph(Ingest(data.root, bounds))
     meters: dict[str, _Meter] = {}
     counters: Counter[str] = Counter()
     rows = 0
@@ -121,7 +122,7 @@ def import_file(
         if not chunk:
             break
         batch = MessageBatch(f"import-{identity}-{run:05d}", ingest_ts, [m for m, _ in chunk])
-        counters.update(run_bounded([batch], graph))
+        counters.update(graph.run([batch]).counters)
         rows += sum(count for _, count in chunk)
         progress(rows)
     added = merge_registry(data.registry, _registry_rows(meters, mapping))

@@ -17,36 +17,20 @@ from datetime import datetime
 from typing import Final
 from uuid import uuid4
 
-from ami_contract.errors import AmiError, ReadingRejected, RejectionCode, TransportError
+from ami_contract.errors import AmiError, ReadingRejected, RejectionCode
 from ami_contract.lake import DataDir
-from beam_jobs.bounded import run_bounded
-from beam_jobs.decode import refuse_payload
-from beam_jobs.elements import Message, MessageBatch
+from beam_jobs.bounded import BoundedGraph, Distribution, RunMetrics
+from beam_jobs.decode import PayloadBounds, refuse_payload
+from beam_jobs.elements import MessageBatch
+from beam_jobs.intake import Intake, Limits
 from beam_jobs.pipeline import Ingest
 from beam_jobs.sinks import write_deadletter
-from beam_jobs.source import Received, Source
+from beam_jobs.source import Source
 
 log = logging.getLogger("ami.ingest")
 
-_IDLE_PULL_S: Final = 1.0
+_LOOK_S: Final = 0.2
 _LONGEST_RETRY_S: Final = 10.0
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Bounds of one micro-batch.
-
-    Attributes:
-        max_messages: messages.
-        max_bytes: payload bytes; one larger message still makes a batch.
-        max_wait_s: time from the first message to the run, in seconds.
-        max_payload_bytes: a larger payload is refused unread.
-    """
-
-    max_messages: int
-    max_bytes: int
-    max_wait_s: float
-    max_payload_bytes: int
 
 
 @dataclass
@@ -56,15 +40,26 @@ class Totals:
     Attributes:
         batches: micro-batches stored and acknowledged.
         counters: sums of the graph's counters (`messages`, `stored`, `refused.<code>`, …).
+        distributions: the graph's distributions (`latency_event_ms`, …) over all batches.
+        problem: why nothing can be stored at present; empty when all is well.
     """
 
     batches: int = 0
     counters: Counter[str] = field(default_factory=Counter)
+    distributions: dict[str, Distribution] = field(default_factory=dict)
+    problem: str = ""
 
     @property
     def refused(self) -> int:
         """Readings and payloads in the dead letter."""
         return sum(n for name, n in self.counters.items() if name.startswith("refused."))
+
+    def add(self, metrics: RunMetrics) -> None:
+        """Take in what a run has done."""
+        self.counters.update(metrics.counters)
+        for name, found in metrics.distributions.items():
+            known = self.distributions.get(name)
+            self.distributions[name] = known + found if known else found
 
 
 def segment_name(ingest_ts: datetime) -> str:
@@ -72,66 +67,64 @@ def segment_name(ingest_ts: datetime) -> str:
     return f"{ingest_ts:%Y%m%dT%H%M%S%f}-{uuid4().hex[:8]}"
 
 
-def collect(
-    source: Source, limits: Limits, *, clock: Callable[[], float], stop: threading.Event
-) -> list[Received]:
-    """One micro-batch of messages, empty when none came within a second.
+class LocalStore:
+    """The graph with its local sinks, run batch by batch.
 
-    Once the first message is there, pulls until a bound of `limits` is reached or `stop` is set.
+    Args:
+        data: where to store.
+        bounds: a larger payload is refused.
     """
-    received = source.pull(limits.max_messages, _IDLE_PULL_S)
-    deadline = clock() + limits.max_wait_s
-    size = sum(len(r.message.data) for r in received)
-    while received and not stop.is_set():
-        left_s = deadline - clock()
-        room = limits.max_messages - len(received)
-        if left_s <= 0 or room <= 0 or size >= limits.max_bytes:
-            break
-        more = source.pull(room, max(left_s, 0.05))
-        size += sum(len(r.message.data) for r in more)
-        received += more
-    return received
 
+    def __init__(self, data: DataDir, bounds: PayloadBounds) -> None:
+        self._data = data
+        self._graph = BoundedGraph(Ingest(data.root, bounds))
 
-def store(data: DataDir, batch: MessageBatch, limits: Limits) -> Counter[str]:
-    """Run a batch through the graph; all its files are durable on return.
+    def store(self, batch: MessageBatch, totals: Totals) -> None:
+        """Run a batch through the graph; all its files are durable on return.
 
-    A batch on which a step fails for a reason that is not the lake's is halved until the message
-    at fault stands alone; that one goes to the dead letter as `processing_failed`.
+        A batch on which a step fails for a reason that is not the lake's is halved until the
+        message at fault stands alone; that one goes to the dead letter as `processing_failed`.
 
-    Raises:
-        AmiError: the lake cannot be written; nothing may be acknowledged.
-    """
-    graph = Ingest(data.root, max_payload_bytes=limits.max_payload_bytes)
-    try:
-        return Counter(run_bounded([batch], graph))
-    except AmiError:
-        raise
-    except Exception as error:
-        if len(batch.messages) == 1:
-            return _refuse(data, batch, error)
-        log.warning("batch %s failed (%s); halving it", batch.segment, error)
-    middle = len(batch.messages) // 2
-    halves = (batch.messages[:middle], batch.messages[middle:])
-    counters: Counter[str] = Counter()
-    for number, messages in enumerate(halves):
-        part = MessageBatch(f"{batch.segment}-{number}", batch.ingest_ts, messages)
-        counters += store(data, part, limits)
-    return counters
+        Args:
+            batch: to store; storing it again changes nothing.
+            totals: takes in what was done.
 
+        Raises:
+            AmiError: the lake cannot be written; nothing may be acknowledged.
+        """
+        metrics = Totals()
+        self._store(batch, metrics)
+        totals.add(RunMetrics(metrics.counters, metrics.distributions))
 
-def _refuse(data: DataDir, batch: MessageBatch, error: Exception) -> Counter[str]:
-    code = RejectionCode.PROCESSING_FAILED
-    reason = ReadingRejected(code, None, f"{type(error).__name__}: {error}")
-    message: Message = batch.messages[0]
-    write_deadletter(data, batch, [refuse_payload(0, message.data, reason)])
-    return Counter({"messages": 1, f"refused.{code}": 1})
+    def _store(self, batch: MessageBatch, totals: Totals) -> None:
+        try:
+            totals.add(self._graph.run([batch]))
+        except AmiError:
+            raise
+        except Exception as error:
+            if len(batch.messages) == 1:
+                totals.add(self._refuse(batch, error))
+                return
+            log.warning("batch %s failed (%s); halving it", batch.segment, error)
+        else:
+            return
+        middle = len(batch.messages) // 2
+        for number, messages in enumerate((batch.messages[:middle], batch.messages[middle:])):
+            part = MessageBatch(f"{batch.segment}-{number}", batch.ingest_ts, messages)
+            self._store(part, totals)
+
+    def _refuse(self, batch: MessageBatch, error: Exception) -> RunMetrics:
+        code = RejectionCode.PROCESSING_FAILED
+        reason = ReadingRejected(code, None, f"{type(error).__name__}: {error}")
+        write_deadletter(self._data, batch, [refuse_payload(0, batch.messages[0].data, reason)])
+        return RunMetrics({"messages": 1, f"refused.{code}": 1})
 
 
 def ingest(
     data: DataDir,
     source: Source,
     limits: Limits,
+    bounds: PayloadBounds,
     *,
     stop: threading.Event,
     now: Callable[[], datetime],
@@ -141,61 +134,81 @@ def ingest(
 ) -> Totals:
     """Ingest until `stop` is set or nothing has come for `idle_timeout_s`.
 
+    While Pub/Sub is away, or the lake cannot be written, the loop says so, waits and tries again;
+    what it holds stays leased and unacknowledged.
+
     Args:
         data: where to store.
-        source: where the messages come from; while it is away the loop waits and tries again.
+        source: where the messages come from.
         limits: bounds of a micro-batch.
+        bounds: a larger payload is refused.
         stop: ends the loop after the batch in hand.
         now: wall clock (`ingest_ts`).
         clock: monotonic seconds.
         idle_timeout_s: None: never ends by itself.
-        report: called after every batch.
+        report: called after every batch, and when `Totals.problem` changes.
 
     Returns:
         What was done.
 
     Raises:
-        AmiError: the lake cannot be written; nothing of the batch in hand was acknowledged.
+        AmiError: the lake cannot be written and `idle_timeout_s` is given: a run that is meant to
+            end does not wait. Nothing of the batch in hand was acknowledged.
     """
     totals = Totals()
-    last_activity = clock()
-    retry_s = 0.5
-    while not stop.is_set():
-        try:
-            received = collect(source, limits, clock=clock, stop=stop)
-        except TransportError as error:
-            log.warning("%s; trying again in %.1f s", error, retry_s)
-            stop.wait(retry_s)
-            retry_s = min(2 * retry_s, _LONGEST_RETRY_S)
-            continue
-        retry_s = 0.5
-        if not received:
-            if idle_timeout_s is not None and clock() - last_activity >= idle_timeout_s:
-                break
-            continue
-        last_activity = clock()
-        ingest_ts = now()
-        batch = MessageBatch(
-            segment_name(ingest_ts), ingest_ts, [item.message for item in received]
-        )
-        ack_ids = [item.ack_id for item in received]
-        try:
-            counters = store(data, batch, limits)
-        except AmiError:
-            _release(source, ack_ids)
-            raise
-        try:
-            source.acknowledge(ack_ids)
-        except TransportError as error:
-            log.warning("%s; the batch comes again and its copies are dropped", error)
-        totals.batches += 1
-        totals.counters += counters
-        report(totals)
+    lake = LocalStore(data, bounds)
+    with Intake(source, limits, clock) as intake:
+        while not stop.is_set():
+            received = intake.take(_LOOK_S)
+            if not received:
+                if idle_timeout_s is not None and intake.idle_s >= idle_timeout_s:
+                    break
+                continue
+            ingest_ts = now()
+            batch = MessageBatch(
+                segment_name(ingest_ts), ingest_ts, [item.message for item in received]
+            )
+            ack_ids = [item.ack_id for item in received]
+            stored = False
+            try:
+                stored = _store_patiently(
+                    lake, batch, totals, stop, report, patient=idle_timeout_s is None
+                )
+            finally:
+                if not stored:
+                    intake.give_back(ack_ids)
+            if stored:
+                intake.settle(ack_ids)
+                totals.batches += 1
+                report(totals)
     return totals
 
 
-def _release(source: Source, ack_ids: list[str]) -> None:
-    try:
-        source.release(ack_ids)
-    except TransportError as error:
-        log.warning("%s; the messages come again after their deadline", error)
+def _store_patiently(
+    lake: LocalStore,
+    batch: MessageBatch,
+    totals: Totals,
+    stop: threading.Event,
+    report: Callable[[Totals], None],
+    *,
+    patient: bool,
+) -> bool:
+    """Store a batch, again and again while the lake cannot be written; False: stopped before."""
+    retry_s = 0.5
+    while True:
+        try:
+            lake.store(batch, totals)
+        except AmiError as error:
+            if not patient:
+                raise
+            totals.problem = str(error)
+            log.error(
+                "%s. Nothing was acknowledged; trying again in %.1f s", totals.problem, retry_s
+            )
+        else:
+            totals.problem = ""
+            return True
+        report(totals)
+        if stop.wait(retry_s):
+            return False
+        retry_s = min(2 * retry_s, _LONGEST_RETRY_S)

@@ -9,6 +9,7 @@ Only wiring stands here; each step is a small transform over a pure function of 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -17,9 +18,9 @@ import apache_beam as beam
 from apache_beam.metrics import Metrics
 
 from ami_contract.lake import DataDir
-from beam_jobs.decode import decode
+from beam_jobs.decode import PayloadBounds, decode
 from beam_jobs.elements import Decoded, Enriched, MessageBatch, Validated
-from beam_jobs.enrich import enrich
+from beam_jobs.enrich import enrich, latencies_ms
 from beam_jobs.sinks import write_archive, write_deadletter, write_landing
 from beam_jobs.validate import validate
 
@@ -27,58 +28,64 @@ NAMESPACE: Final = "ami.ingest"
 
 
 class _DecodeFn(beam.DoFn):
-    def __init__(self, max_payload_bytes: int) -> None:
-        self._max_payload_bytes = max_payload_bytes
+    def __init__(self, bounds: PayloadBounds) -> None:
+        self._bounds = bounds
         self._messages = Metrics.counter(NAMESPACE, "messages")
         self._bytes = Metrics.counter(NAMESPACE, "payload_bytes")
+        self._decoded = Metrics.counter(NAMESPACE, "decoded")
         self._unknown_fields = Metrics.counter(NAMESPACE, "unknown_fields")
 
     def process(self, element: MessageBatch) -> Iterator[Decoded]:
-        decoded = decode(element, max_payload_bytes=self._max_payload_bytes)
+        decoded = decode(element, self._bounds)
         self._messages.inc(len(element.messages))
-        self._bytes.inc(sum(len(message.data) for message in element.messages))
+        self._bytes.inc(element.payload_bytes)
+        self._decoded.inc(decoded.readings.num_rows)
         self._unknown_fields.inc(decoded.unknown_fields)
         yield decoded
 
 
 class Decode(beam.PTransform):
-    """`MessageBatch` → `Decoded`."""
+    """`MessageBatch` → `Decoded`; counts messages, payload bytes, readings, unknown fields."""
 
-    def __init__(self, max_payload_bytes: int) -> None:
+    def __init__(self, bounds: PayloadBounds) -> None:
         super().__init__()
-        self._max_payload_bytes = max_payload_bytes
+        self._bounds = bounds
 
     def expand(self, pcoll: beam.PCollection) -> beam.PCollection:
         """Apply to a collection of `MessageBatch`."""
-        return pcoll | beam.ParDo(_DecodeFn(self._max_payload_bytes))
+        return pcoll | beam.ParDo(_DecodeFn(self._bounds)).with_output_types(Decoded)
 
 
 class Validate(beam.PTransform):
-    """`Decoded` → `Validated`."""
+    """`Decoded` → `Validated`; counts refusals by code."""
 
     def expand(self, pcoll: beam.PCollection) -> beam.PCollection:
         """Apply to a collection of `Decoded`."""
-        return pcoll | beam.Map(_validate)
+        return pcoll | beam.Map(_validate).with_output_types(Validated)
 
 
 class Enrich(beam.PTransform):
-    """`Validated` → `Enriched`."""
+    """`Validated` → `Enriched`; counts rows, measures how old they are."""
 
     def expand(self, pcoll: beam.PCollection) -> beam.PCollection:
         """Apply to a collection of `Validated`."""
-        return pcoll | beam.Map(_enrich)
+        return pcoll | beam.Map(_enrich).with_output_types(Enriched)
 
 
 def _validate(decoded: Decoded) -> Validated:
     validated = validate(decoded)
-    for refusal in validated.refusals:
-        Metrics.counter(NAMESPACE, f"refused.{refusal.code}").inc()
+    for code, count in Counter(refusal.code for refusal in validated.refusals).items():
+        Metrics.counter(NAMESPACE, f"refused.{code}").inc(count)
     return validated
 
 
 def _enrich(validated: Validated) -> Enriched:
     enriched = enrich(validated)
     Metrics.counter(NAMESPACE, "stored").inc(enriched.rows.num_rows)
+    for name, values_ms in latencies_ms(validated.readings, enriched.rows).items():
+        distribution = Metrics.distribution(NAMESPACE, name)
+        for value_ms in values_ms:
+            distribution.update(value_ms)
     return enriched
 
 
@@ -149,19 +156,19 @@ class Ingest(beam.PTransform):
 
     Args:
         root: the data folder.
-        max_payload_bytes: a larger payload is refused unread.
+        bounds: a larger payload is refused.
     """
 
-    def __init__(self, root: Path, *, max_payload_bytes: int) -> None:
+    def __init__(self, root: Path, bounds: PayloadBounds) -> None:
         super().__init__()
         self._root = root
-        self._max_payload_bytes = max_payload_bytes
+        self._bounds = bounds
 
     def expand(self, pcoll: beam.PCollection) -> beam.PCollection:
         """Apply to a collection of `MessageBatch`."""
         return (
             pcoll
-            | "Decode" >> Decode(self._max_payload_bytes)
+            | "Decode" >> Decode(self._bounds)
             | "Validate" >> Validate()
             | "Enrich" >> Enrich()
             | "Store" >> Store(self._root)

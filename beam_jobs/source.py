@@ -42,6 +42,9 @@ class Source(Protocol):
     def acknowledge(self, ack_ids: Sequence[str]) -> None:
         """Settle messages; they are never delivered again."""
 
+    def extend(self, ack_ids: Sequence[str]) -> None:
+        """Keep messages that are still being worked on from being delivered again."""
+
     def release(self, ack_ids: Sequence[str]) -> None:
         """Give messages back at once, for another delivery."""
 
@@ -149,13 +152,20 @@ class PubSubSource:
             request = {"subscription": self._path, "ack_ids": chunk}
             self._settle(partial(self._client.acknowledge, request=request, timeout=30))
 
+    def extend(self, ack_ids: Sequence[str]) -> None:
+        """Lease messages for another deadline from now; raises TransportError."""
+        self._modify_deadline(ack_ids, ACK_DEADLINE_S)
+
     def release(self, ack_ids: Sequence[str]) -> None:
         """Give messages back at once; raises TransportError."""
+        self._modify_deadline(ack_ids, 0)
+
+    def _modify_deadline(self, ack_ids: Sequence[str], seconds: int) -> None:
         for chunk in _chunks(ack_ids):
             request = {
                 "subscription": self._path,
                 "ack_ids": chunk,
-                "ack_deadline_seconds": 0,
+                "ack_deadline_seconds": seconds,
             }
             self._settle(partial(self._client.modify_ack_deadline, request=request, timeout=30))
 

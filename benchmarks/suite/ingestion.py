@@ -16,12 +16,14 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+import pyarrow.ipc
 import pyarrow.parquet as pq
 
+from ami_cli.ingestion import batch_limits, payload_bounds
 from ami_contract.lake import DataDir
 from ami_contract.settings import Settings
 from beam_jobs.elements import Message
-from beam_jobs.local import Limits, Totals, ingest
+from beam_jobs.local import Totals, ingest
 from beam_jobs.source import Received
 from benchmarks.definition import (
     Benchmark,
@@ -46,6 +48,7 @@ _READINGS_PER_MESSAGE: Final = 500
 _READINGS: Final = {"json": 1_000_000, "arrow": 3_000_000}
 _QUICK_READINGS: Final = 50_000
 _WARM_UP_MESSAGES: Final = 20
+_MESSAGES_PER_PULL: Final = 100
 
 
 @dataclass(frozen=True)
@@ -73,26 +76,27 @@ class MemorySource:
 
     Args:
         messages: to deliver, once each.
-        empty: set when the last message is handed out.
     """
 
-    def __init__(self, messages: Sequence[Message], empty: threading.Event) -> None:
+    def __init__(self, messages: Sequence[Message]) -> None:
         self._messages = messages
-        self._empty = empty
         self._next = 0
         self.acknowledged: set[str] = set()
 
     def pull(self, max_messages: int, timeout_s: float) -> list[Received]:
-        """The next messages, none when all are delivered; never waits."""
+        """The next messages, none after `timeout_s` when all are delivered."""
         first = self._next
-        self._next = min(first + max_messages, len(self._messages))
-        if self._next == len(self._messages):
-            self._empty.set()
+        self._next = min(first + min(max_messages, _MESSAGES_PER_PULL), len(self._messages))
+        if first == self._next:
+            time.sleep(timeout_s)
         return [Received(m.message_id, m) for m in self._messages[first : self._next]]
 
     def acknowledge(self, ack_ids: Sequence[str]) -> None:
         """Note messages as settled."""
         self.acknowledged.update(ack_ids)
+
+    def extend(self, ack_ids: Sequence[str]) -> None:
+        """Nothing here is ever delivered again."""
 
     def release(self, ack_ids: Sequence[str]) -> None:
         """Nothing comes again here; the ingest raises the reason after this call."""
@@ -132,17 +136,6 @@ def make_backlog(payload: str, readings: int) -> Backlog:
     return Backlog(messages, summary.published, last + timedelta(seconds=1))
 
 
-def default_limits() -> Limits:
-    """Bounds of a micro-batch as they are when no setting is given."""
-    defaults = Settings.model_construct()
-    return Limits(
-        defaults.ingest_max_messages,
-        defaults.ingest_max_bytes,
-        defaults.ingest_max_wait_s,
-        defaults.max_payload_bytes,
-    )
-
-
 def drain(messages: Sequence[Message], now: datetime, data: DataDir) -> Totals:
     """Ingest `messages` into `data` until all are acknowledged.
 
@@ -150,10 +143,17 @@ def drain(messages: Sequence[Message], now: datetime, data: DataDir) -> Totals:
         BenchmarkError: one was not acknowledged.
         AmiError: the lake cannot be written.
     """
-    empty = threading.Event()
-    source = MemorySource(messages, empty)
+    settings = Settings.model_construct()
+    source = MemorySource(messages)
     totals = ingest(
-        data, source, default_limits(), stop=empty, now=lambda: now, clock=time.monotonic
+        data,
+        source,
+        batch_limits(settings),
+        payload_bounds(settings),
+        stop=threading.Event(),
+        now=lambda: now,
+        clock=time.monotonic,
+        idle_timeout_s=0,
     )
     if len(source.acknowledged) != len(messages):
         raise BenchmarkError(
@@ -166,6 +166,9 @@ def check_stored(totals: Totals, data: DataDir, readings: int) -> None:
     """Raise BenchmarkError unless all readings are in the landing and their messages archived."""
     landed = sum(pq.read_metadata(f).num_rows for f in data.landing.rglob("*.parquet"))
     archived = sum(f.read_bytes().count(b"\n") for f in data.archive.rglob("*.jsonl"))
+    archived += sum(
+        pyarrow.ipc.open_file(f).read_all().num_rows for f in data.archive.rglob("*.arrow")
+    )
     if landed != readings or archived != totals.counters["messages"] or totals.refused:
         raise BenchmarkError(
             f"{readings} readings in {totals.counters['messages']} messages gave {landed} landed "

@@ -21,8 +21,9 @@ from ami_cli import main, simulation
 from ami_cli.history import HistoryPublisher, history_key
 from ami_contract.lake import DataDir
 from ami_store.registry import read_registry
+from beam_jobs.decode import PayloadBounds
 from beam_jobs.elements import Message, MessageBatch
-from beam_jobs.local import Limits, store
+from beam_jobs.local import LocalStore, Totals
 from beam_jobs.source import PubSubSource
 from local_pubsub.server import PubSubServer
 from simulator.config import load_config
@@ -32,7 +33,7 @@ from simulator.run import simulate
 CONFIGS = Path(__file__).parents[2] / "simulator" / "configs"
 START = datetime(2026, 3, 1, 13, 58, tzinfo=UTC)
 WINDOW = ["--from", "2026-03-01T13:58", "--to", "2026-03-01T14:02"]
-LIMITS = Limits(5000, 1 << 26, 1.0, 1 << 23)
+BOUNDS = PayloadBounds(1 << 23, 1 << 26)
 
 Ami = Callable[..., tuple[int, str]]
 
@@ -120,12 +121,12 @@ def test_history_in_lake_form_is_what_the_ingest_makes_of_the_same_messages(
     sent = CollectingPublisher()
     simulate(config, publisher=sent, **window)  # type: ignore[arg-type]
     ours, theirs = DataDir(tmp_path / "ours"), DataDir(tmp_path / "theirs")
-    history = HistoryPublisher(ours, "lake", history_key(config, START, end), 1 << 23)
+    history = HistoryPublisher(ours, "lake", history_key(config, START, end), BOUNDS)
     simulate(config, publisher=history, **window)  # type: ignore[arg-type]
     messages = [
         Message(m.attributes["batch_id"], START, m.attributes, m.data) for m in sent.messages
     ]
-    store(theirs, MessageBatch("all", end, messages), LIMITS)
+    LocalStore(theirs, BOUNDS).store(MessageBatch("all", end, messages), Totals())
     mine, other = landed(ours), landed(theirs)
     assert mine.drop_columns("ingest_ts").equals(other.drop_columns("ingest_ts"))
     assert mine.num_rows == history.stored > 4000

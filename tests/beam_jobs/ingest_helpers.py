@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,14 +17,14 @@ import pyarrow.parquet as pq
 from ami_contract.errors import AmiError
 from ami_contract.lake import DataDir
 from ami_contract.reading import READING_FIELDS, WIRE_SCHEMA, ContentType
-from beam_jobs.decode import decode
+from beam_jobs.decode import PayloadBounds, decode
 from beam_jobs.elements import Message, MessageBatch, Validated
 from beam_jobs.source import Received
 from beam_jobs.validate import validate
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 EVENT_TS = datetime(2026, 3, 1, 11, 30, tzinfo=UTC)
-MAX_PAYLOAD_BYTES = 8 * 1024 * 1024
+BOUNDS = PayloadBounds(max_payload_bytes=8 * 1024 * 1024, max_decoded_bytes=64 * 1024 * 1024)
 JSON = ContentType.JSON.value
 NDJSON = ContentType.NDJSON.value
 ARROW = ContentType.ARROW.value
@@ -79,7 +80,7 @@ def batch(*messages: Message, segment: str = "seg") -> MessageBatch:
 
 def judge(*messages: Message) -> Validated:
     """Decode and validate messages as one batch."""
-    return validate(decode(batch(*messages), max_payload_bytes=MAX_PAYLOAD_BYTES))
+    return validate(decode(batch(*messages), BOUNDS))
 
 
 def stored_rows(data: DataDir) -> list[dict[str, Any]]:
@@ -145,6 +146,7 @@ class QueueSource:
         self.pulls = 0
         self.acknowledged: list[str] = []
         self.released: list[str] = []
+        self.extended: list[str] = []
 
     def pull(self, max_messages: int, timeout_s: float) -> list[Received]:
         self.pulls += 1
@@ -153,10 +155,15 @@ class QueueSource:
             raise trouble
         count = min(max_messages, self.per_pull)
         taken, self.queue = self.queue[:count], self.queue[count:]
+        if not taken:
+            time.sleep(min(timeout_s, 0.02))
         return taken
 
     def acknowledge(self, ack_ids: Sequence[str]) -> None:
         self.acknowledged += ack_ids
+
+    def extend(self, ack_ids: Sequence[str]) -> None:
+        self.extended += ack_ids
 
     def release(self, ack_ids: Sequence[str]) -> None:
         self.released += ack_ids

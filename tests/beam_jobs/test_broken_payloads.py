@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 from ingest_helpers import (
     ARROW,
+    BOUNDS,
     EVENT_TS,
     JSON,
-    MAX_PAYLOAD_BYTES,
     NDJSON,
     archived_counts,
     arrow_table,
@@ -33,7 +33,7 @@ from ingest_helpers import (
 
 from ami_contract.lake import DataDir
 from ami_contract.reading import REQUIRED_FIELDS
-from beam_jobs.bounded import run_bounded
+from beam_jobs.bounded import BoundedGraph
 from beam_jobs.pipeline import Ingest
 
 GOOD = json.dumps(reading())
@@ -333,7 +333,7 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
         )
         for kind, broken in BROKEN.items()
     ]
-    run_bounded(batches, Ingest(data.root, max_payload_bytes=MAX_PAYLOAD_BYTES))
+    BoundedGraph(Ingest(data.root, BOUNDS)).run(batches)
     rows: dict[str, list[dict[str, Any]]] = {segment: [] for segment in segments.values()}
     for path in data.landing.rglob("[!.]*.parquet"):
         rows[path.name.partition(".")[0]] += pq.read_table(path).to_pylist()
@@ -381,9 +381,8 @@ def test_all_kinds_in_one_batch_come_out_as_each_alone(data: DataDir) -> None:
         message(broken.data, broken.content_type, identity=kind) for kind, broken in BROKEN.items()
     ]
     between = [message(as_json(reading(1100 + i)), identity=f"good {i}") for i in range(20)]
-    counters = run_bounded(
-        [batch(*messages, *between)], Ingest(data.root, max_payload_bytes=MAX_PAYLOAD_BYTES)
-    )
+    graph = BoundedGraph(Ingest(data.root, BOUNDS))
+    counters = graph.run([batch(*messages, *between)]).counters
 
     found = Counter((r["message_id"], r["code"], r["field"], r["row"]) for r in dead_letters(data))
     assert found == Counter(
@@ -399,7 +398,7 @@ def test_a_dead_letter_names_meter_pole_and_seq_as_far_as_they_can_be_read(data:
         message(as_json(reading(8, meter_id=5, seq=True)), identity="b"),
         message(b"{", identity="c"),
     )
-    run_bounded([messages], Ingest(data.root, max_payload_bytes=MAX_PAYLOAD_BYTES))
+    BoundedGraph(Ingest(data.root, BOUNDS)).run([messages])
 
     found = {r["message_id"]: (r["meter_id"], r["pole_id"], r["seq"]) for r in dead_letters(data)}
     assert found == {
@@ -412,10 +411,7 @@ def test_a_dead_letter_names_meter_pole_and_seq_as_far_as_they_can_be_read(data:
 def test_a_redelivered_refusal_has_the_same_identity(data: DataDir) -> None:
     broken = message(as_json(reading(1), reading(2, seq=-1), reading(3, seq=-1)))
     for segment in ("first", "second"):
-        run_bounded(
-            [batch(broken, segment=segment)],
-            Ingest(data.root, max_payload_bytes=MAX_PAYLOAD_BYTES),
-        )
+        BoundedGraph(Ingest(data.root, BOUNDS)).run([batch(broken, segment=segment)])
 
     identities = [r["dead_letter_id"] for r in dead_letters(data)]
     assert len(identities) == 4
@@ -425,7 +421,7 @@ def test_a_redelivered_refusal_has_the_same_identity(data: DataDir) -> None:
 @pytest.mark.parametrize("first_row", ["x", "-1", "1.5", "9" * 5000, "²", ""])
 def test_a_stranger_s_row_attribute_is_no_poison(data: DataDir, first_row: str) -> None:
     messages = batch(message(b"{", first_row=first_row), message(as_json(reading()), identity="2"))
-    run_bounded([messages], Ingest(data.root, max_payload_bytes=MAX_PAYLOAD_BYTES))
+    BoundedGraph(Ingest(data.root, BOUNDS)).run([messages])
 
     assert [(r["code"], r["source_row"]) for r in dead_letters(data)] == [("invalid_json", None)]
     assert len(stored_rows(data)) == 1
@@ -434,6 +430,6 @@ def test_a_stranger_s_row_attribute_is_no_poison(data: DataDir, first_row: str) 
 def test_many_keys_with_one_twice_are_judged_in_linear_time(data: DataDir) -> None:
     keys = ",".join(f'"k{i}":1' for i in range(100_000))
     payload = f'{{{keys},"seq":1,"seq":1}}'.encode()
-    run_bounded([batch(message(payload))], Ingest(data.root, max_payload_bytes=MAX_PAYLOAD_BYTES))
+    BoundedGraph(Ingest(data.root, BOUNDS)).run([batch(message(payload))])
 
     assert [(r["code"], r["field"]) for r in dead_letters(data)] == [("duplicate_key", "seq")]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
@@ -23,8 +23,8 @@ from ingest_helpers import (
 from ami_contract.errors import LakeError
 from ami_contract.lake import DataDir, floor_hour, hour_of_folder
 from ami_contract.reading import ROW_SCHEMA
-from beam_jobs.elements import Enriched, Message
-from beam_jobs.enrich import enrich
+from beam_jobs.elements import ENRICHED_SCHEMA, Enriched, Message
+from beam_jobs.enrich import enrich, latencies_ms
 from beam_jobs.sinks import (
     PAYLOAD_PREFIX_BYTES,
     as_text,
@@ -52,7 +52,7 @@ def test_rows_are_the_contract_s_with_the_attributes_of_their_own_message() -> N
     )
     rows = found.rows.to_pylist()
 
-    assert found.rows.schema.equals(ROW_SCHEMA)
+    assert found.rows.schema.equals(ENRICHED_SCHEMA)
     assert [r["seq"] for r in rows] == [1, 2, 3]
     names = ("gateway_id", "network_profile", "gateway_ingest_ts", "batch_id")
     ingested = datetime(2026, 3, 1, 11, 31, 0, 500_000, tzinfo=UTC)
@@ -64,6 +64,28 @@ def test_rows_are_the_contract_s_with_the_attributes_of_their_own_message() -> N
     assert [r["quality_flags"] for r in rows] == [[], ["tamper"], []]
     assert {r["ingest_ts"] for r in rows} == {NOW}
     assert {r["event_date"] for r in rows} == {date(2026, 3, 1)}
+
+
+def test_latencies_count_from_the_oldest_reading_and_from_the_gateway() -> None:
+    validated = judge(
+        message(as_json(reading(1), reading(61)), gateway_ingest_ts="2026-03-01T11:59:58.750Z"),
+        message(as_json(reading(seq=-1))),
+        message(as_json(reading(2))),
+    )
+    stored = enrich(validated)
+
+    assert latencies_ms(validated.readings, stored.rows) == {
+        "latency_event_ms": [29 * 60_000 + 59_000, 29 * 60_000 + 58_000],
+        "latency_gateway_ms": [1250],
+    }
+
+
+def test_a_message_from_the_archive_keeps_its_first_ingest_ts() -> None:
+    earlier = NOW - timedelta(days=3)
+    replayed = message(as_json(reading(1)))._replace(ingest_ts=earlier)
+    found = enriched(replayed, message(as_json(reading(2))))
+
+    assert found.rows["ingest_ts"].to_pylist() == [earlier, NOW]
 
 
 @pytest.mark.parametrize("text", ["soon", "", "2026-03-01T12:00:00", "12:00Z"])
@@ -97,7 +119,7 @@ def test_a_batch_without_valid_readings_has_no_rows_and_keeps_its_refusals() -> 
     found = enriched(message(b"{"), message(as_json(reading(seq=-1))))
 
     assert found.rows.num_rows == 0
-    assert found.rows.schema.equals(ROW_SCHEMA)
+    assert found.rows.schema.equals(ENRICHED_SCHEMA)
     assert [r.message for r in found.refusals] == [0, 1]
 
 

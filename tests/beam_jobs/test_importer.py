@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from ingest_helpers import MAX_PAYLOAD_BYTES, dead_letters, files_below, json_lines, stored_rows
+from ingest_helpers import BOUNDS, dead_letters, files_below, json_lines, stored_rows
 
 from ami_contract.errors import LakeError, SettingsError
 from ami_contract.lake import DataDir
@@ -67,7 +67,7 @@ def run(data: DataDir, path: Path, map_: ImportMap | None = None, **options: Any
         data,
         path,
         map_ or mapping(),
-        **{"now": lambda: NOW, "max_payload_bytes": MAX_PAYLOAD_BYTES} | options,
+        **{"now": lambda: NOW, "bounds": BOUNDS} | options,
     )
 
 

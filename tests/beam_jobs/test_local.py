@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from ingest_helpers import (
-    MAX_PAYLOAD_BYTES,
+    BOUNDS,
     NOW,
     QueueSource,
     as_json,
@@ -26,27 +27,14 @@ from ami_contract.errors import LakeError, TransportError
 from ami_contract.lake import DataDir
 from beam_jobs import pipeline
 from beam_jobs.elements import Message
-from beam_jobs.local import Limits, Totals, collect, ingest, segment_name
-from beam_jobs.source import Received
+from beam_jobs.intake import Limits
+from beam_jobs.local import Totals, ingest, segment_name
 
-LIMITS = Limits(
-    max_messages=100, max_bytes=1_000_000, max_wait_s=0.05, max_payload_bytes=MAX_PAYLOAD_BYTES
-)
+LIMITS = Limits(max_messages=100, max_bytes=1_000_000, max_wait_s=0.05)
 
 
 def tight(max_messages: int, max_bytes: int = 1_000_000) -> Limits:
-    return Limits(max_messages, max_bytes, 0.05, MAX_PAYLOAD_BYTES)
-
-
-class Clock:
-    """Seconds that pass only when somebody looks, a fixed step each time."""
-
-    def __init__(self, step_s: float = 0.01) -> None:
-        self._ticks = itertools.count()
-        self._step_s = step_s
-
-    def __call__(self) -> float:
-        return next(self._ticks) * self._step_s
+    return Limits(max_messages, max_bytes, 0.05)
 
 
 def run(data: DataDir, source: Any, *, limits: Limits = LIMITS, **options: Any) -> Totals:
@@ -60,11 +48,12 @@ def run(data: DataDir, source: Any, *, limits: Limits = LIMITS, **options: Any) 
         data,
         source,
         limits,
+        BOUNDS,
         **{
             "stop": threading.Event(),
             "now": now,
-            "clock": Clock(),
-            "idle_timeout_s": 0.05,
+            "clock": time.monotonic,
+            "idle_timeout_s": 0,
         }
         | options,
     )
@@ -149,7 +138,9 @@ def test_a_poison_message_is_set_aside_and_its_neighbours_are_stored(
     original = getattr(pipeline, step)
 
     def stumbling(*args: Any, **options: Any) -> Any:
-        if identities(args[-1]) & {str(number) for number in poisonous}:
+        if identities(args[0] if step == "decode" else args[-1]) & {
+            str(number) for number in poisonous
+        }:
             raise ZeroDivisionError("a bug")
         return original(*args, **options)
 
@@ -169,33 +160,44 @@ def test_a_poison_message_is_set_aside_and_its_neighbours_are_stored(
     assert totals.counters["messages"] == 7
 
 
-def test_a_transport_error_is_waited_out(data: DataDir) -> None:
-    class Patient(threading.Event):
-        def wait(self, timeout: float | None = None) -> bool:
-            waits.append(timeout)
-            return self.is_set()
+def test_a_full_or_closed_lake_is_waited_out_and_nothing_is_acknowledged_before(
+    data: DataDir, caplog: pytest.LogCaptureFixture
+) -> None:
+    data.root.mkdir(parents=True)
+    data.landing.write_text("in the way")
+    stop = threading.Event()
+    problems: list[str] = []
 
-    waits: list[float | None] = []
-    away = TransportError("no Pub/Sub answers")
-    source = QueueSource(messages(2), troubles=[away] * 6)
-    run(data, source, stop=Patient())
+    def report(totals: Totals) -> None:
+        problems.append(totals.problem)
+        if len(problems) == 2:
+            assert source.acknowledged == []
+            assert source.released == []
+            data.landing.unlink()
+        if not totals.problem:
+            stop.set()
 
-    assert waits == [0.5, 1.0, 2.0, 4.0, 8.0, 10.0]
-    assert stored_seqs(data) == [0, 1]
-    assert source.acknowledged == acks(0, 1)
+    source = QueueSource(messages(3))
+    totals = run(data, source, stop=stop, idle_timeout_s=None, report=report)
+
+    assert "landing" in problems[0]
+    assert problems[-1] == ""
+    assert "Nothing was acknowledged" in caplog.text
+    assert stored_seqs(data) == [0, 1, 2]
+    assert source.acknowledged == acks(0, 1, 2)
+    assert totals.counters["stored"] == 3
 
 
-def test_the_wait_starts_small_again_after_a_success(data: DataDir) -> None:
-    class Patient(threading.Event):
-        def wait(self, timeout: float | None = None) -> bool:
-            waits.append(timeout)
-            return self.is_set()
+def test_a_stop_while_the_lake_is_closed_gives_the_messages_back(data: DataDir) -> None:
+    data.root.mkdir(parents=True)
+    data.landing.write_text("in the way")
+    stop = threading.Event()
+    source = QueueSource(messages(3))
+    totals = run(data, source, stop=stop, idle_timeout_s=None, report=lambda _: stop.set())
 
-    waits: list[float | None] = []
-    away = TransportError("no Pub/Sub answers")
-    run(data, QueueSource([], troubles=[away, away, None, away]), stop=Patient())
-
-    assert waits == [0.5, 1.0, 0.5]
+    assert totals.batches == 0
+    assert source.acknowledged == []
+    assert source.released == acks(0, 1, 2)
 
 
 def test_an_acknowledgement_that_fails_keeps_the_loop_going(data: DataDir) -> None:
@@ -214,21 +216,23 @@ def test_an_acknowledgement_that_fails_keeps_the_loop_going(data: DataDir) -> No
     assert stored_seqs(data) == [0, 1, 2, 3]
 
 
-def test_stop_ends_the_loop_after_the_batch_in_hand(data: DataDir) -> None:
+def test_stop_ends_the_loop_after_the_batch_in_hand_and_gives_the_rest_back(
+    data: DataDir,
+) -> None:
     stop = threading.Event()
 
     class Stopping(QueueSource):
-        def pull(self, max_messages: int, timeout_s: float) -> list[Received]:
+        def acknowledge(self, ack_ids: Sequence[str]) -> None:
             stop.set()
-            return super().pull(max_messages, timeout_s)
+            super().acknowledge(ack_ids)
 
-    source = Stopping(messages(4), per_pull=2)
-    totals = run(data, source, stop=stop, idle_timeout_s=None)
+    source = Stopping(messages(6), per_pull=2)
+    totals = run(data, source, stop=stop, limits=tight(2), idle_timeout_s=None)
 
     assert totals.batches == 1
     assert stored_seqs(data) == [0, 1]
     assert source.acknowledged == acks(0, 1)
-    assert len(source.queue) == 2
+    assert sorted(source.released + [item.ack_id for item in source.queue]) == acks(2, 3, 4, 5)
 
 
 def test_an_empty_source_writes_nothing_and_ends_when_told_to(data: DataDir) -> None:
@@ -243,43 +247,6 @@ def test_redelivered_messages_become_copies_and_never_losses(data: DataDir) -> N
     run(data, QueueSource(messages(3)))
 
     assert stored_seqs(data) == [0, 0, 1, 1, 2, 2]
-
-
-def collected(source: QueueSource, limits: Limits, clock: Clock | None = None) -> list[str]:
-    found = collect(source, limits, clock=clock or Clock(), stop=threading.Event())
-    return [item.message.message_id for item in found]
-
-
-def test_a_batch_is_bounded_by_messages() -> None:
-    source = QueueSource(messages(10), per_pull=2)
-
-    assert collected(source, tight(5)) == ["0", "1", "2", "3", "4"]
-
-
-def test_a_batch_is_bounded_by_bytes() -> None:
-    source = QueueSource(messages(10), per_pull=1)
-    size = len(messages(1)[0].data)
-
-    assert collected(source, tight(100, 2 * size + 1)) == ["0", "1", "2"]
-
-
-def test_one_message_larger_than_the_bound_still_makes_a_batch() -> None:
-    source = QueueSource(messages(3), per_pull=1)
-
-    assert collected(source, tight(100, 1)) == ["0"]
-
-
-def test_a_batch_is_bounded_by_time() -> None:
-    source = QueueSource(messages(10), per_pull=1)
-
-    assert collected(source, LIMITS, Clock(step_s=0.02)) == ["0", "1", "2"]
-
-
-def test_nothing_at_hand_makes_no_batch_after_one_pull() -> None:
-    source = QueueSource([])
-
-    assert collected(source, LIMITS) == []
-    assert source.pulls == 1
 
 
 def test_segment_names_sort_by_time_and_never_repeat() -> None:

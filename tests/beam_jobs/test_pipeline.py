@@ -14,7 +14,7 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.testing import test_pipeline as beam_testing
 from apache_beam.testing.util import assert_that, equal_to
 from ingest_helpers import (
-    MAX_PAYLOAD_BYTES,
+    BOUNDS,
     as_json,
     batch,
     dead_letters,
@@ -28,8 +28,8 @@ from ingest_helpers import (
 
 from ami_contract.errors import LakeError, RejectionCode
 from ami_contract.lake import DataDir
-from beam_jobs.bounded import run_bounded
-from beam_jobs.decode import decode
+from beam_jobs.bounded import BoundedGraph, Distribution
+from beam_jobs.decode import PayloadBounds, decode
 from beam_jobs.elements import Enriched
 from beam_jobs.enrich import enrich
 from beam_jobs.pipeline import (
@@ -68,7 +68,7 @@ def mixed() -> Enriched:
 
 def test_decode_gives_columns_and_undecodable_payloads() -> None:
     outputs(
-        Decode(MAX_PAYLOAD_BYTES),
+        Decode(BOUNDS),
         MIXED,
         lambda d: (
             d.readings["seq"].to_pylist(),
@@ -81,7 +81,7 @@ def test_decode_gives_columns_and_undecodable_payloads() -> None:
 
 def test_decode_refuses_by_its_own_bound() -> None:
     outputs(
-        Decode(len(MIXED.messages[2].data)),
+        Decode(PayloadBounds(len(MIXED.messages[2].data), 1000)),
         MIXED,
         lambda d: [(r.message, r.code) for r in d.refusals if r.code != "invalid_json"],
         [[(0, RejectionCode.PAYLOAD_TOO_LARGE)]],
@@ -91,7 +91,7 @@ def test_decode_refuses_by_its_own_bound() -> None:
 def test_validate_keeps_the_valid_rows_and_says_why_of_the_rest() -> None:
     outputs(
         Validate(),
-        decode(MIXED, max_payload_bytes=MAX_PAYLOAD_BYTES),
+        decode(MIXED, BOUNDS),
         lambda v: (v.readings["seq"].to_pylist(), [(r.message, r.row) for r in v.refusals]),
         [([1, 3, 4], [(1, None), (0, 1)])],
     )
@@ -141,11 +141,12 @@ def test_store_writes_all_sinks_and_the_archive_on_request(data: DataDir, archiv
 
 
 def test_the_graph_stores_a_batch_and_counts_what_it_did(data: DataDir) -> None:
-    counters = run_bounded([MIXED], Ingest(data.root, max_payload_bytes=MAX_PAYLOAD_BYTES))
+    counters = BoundedGraph(Ingest(data.root, BOUNDS)).run([MIXED]).counters
 
     assert counters == {
         "messages": 3,
         "payload_bytes": sum(len(m.data) for m in MIXED.messages),
+        "decoded": 4,
         "unknown_fields": 1,
         "stored": 3,
         "refused.invalid_json": 1,
@@ -154,16 +155,39 @@ def test_the_graph_stores_a_batch_and_counts_what_it_did(data: DataDir) -> None:
     assert [r["seq"] for r in stored_rows(data)] == [1, 3, 4]
 
 
+def test_the_graph_measures_the_age_of_each_message(data: DataDir) -> None:
+    gateway = "2026-03-01T11:59:59Z"
+    element = batch(
+        message(as_json(reading(1)), gateway_ingest_ts=gateway), message(as_json(reading(11)))
+    )
+    found = BoundedGraph(Ingest(data.root, BOUNDS)).run([element]).distributions
+
+    assert found == {
+        "latency_event_ms": Distribution(2, 2 * 1_800_000 - 12_000, 1_789_000, 1_799_000),
+        "latency_gateway_ms": Distribution(1, 1000, 1000, 1000),
+    }
+
+
+def test_elements_survive_the_coder_that_beam_moves_them_with() -> None:
+    enriched = mixed()
+    coder = beam.coders.registry.get_coder(Enriched)
+    again = coder.decode(coder.encode(enriched))
+
+    assert again.rows.equals(enriched.rows)
+    assert (again.batch, again.refusals) == (enriched.batch, enriched.refusals)
+    assert 0 < coder.estimate_size(enriched) < 100_000
+
+
 def test_several_batches_of_one_run_become_several_segments(data: DataDir) -> None:
     batches = [batch(message(as_json(reading(i))), segment=f"s{i}") for i in range(3)]
-    counters = run_bounded(batches, Ingest(data.root, max_payload_bytes=MAX_PAYLOAD_BYTES))
+    counters = BoundedGraph(Ingest(data.root, BOUNDS)).run(batches).counters
 
     assert counters["stored"] == 3
     assert len(list(data.landing.rglob("*.parquet"))) == 3
 
 
 def test_an_empty_run_writes_nothing(data: DataDir) -> None:
-    assert run_bounded([], Ingest(data.root, max_payload_bytes=MAX_PAYLOAD_BYTES)) == {}
+    assert BoundedGraph(Ingest(data.root, BOUNDS)).run([]).counters == {}
     assert not data.root.exists()
 
 
@@ -172,13 +196,13 @@ def test_a_lake_error_keeps_its_type_through_the_runner(data: DataDir) -> None:
     data.landing.write_text("in the way")
 
     with pytest.raises(LakeError, match="landing"):
-        run_bounded([MIXED], Ingest(data.root, max_payload_bytes=MAX_PAYLOAD_BYTES))
+        BoundedGraph(Ingest(data.root, BOUNDS)).run([MIXED])
 
 
 def test_the_same_batch_twice_leaves_the_same_files(data: DataDir) -> None:
-    graph = Ingest(data.root, max_payload_bytes=MAX_PAYLOAD_BYTES)
-    run_bounded([MIXED], graph)
+    graph = BoundedGraph(Ingest(data.root, BOUNDS))
+    graph.run([MIXED])
     before = files_below(data.root)
-    run_bounded([MIXED], graph)
+    graph.run([MIXED])
 
     assert files_below(data.root) == before
