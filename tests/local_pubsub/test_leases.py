@@ -20,15 +20,23 @@ class Disk:
 
     def __init__(self) -> None:
         self.rows: dict[int, int] = {}
+        self.attempts: dict[int, int] = {}
 
     def page(
         self, subscription_id: int, after_id: int, up_to_id: int, limit: int
-    ) -> list[tuple[int, int]]:
-        found = [row for row in sorted(self.rows.items()) if after_id < row[0] <= up_to_id]
+    ) -> list[tuple[int, int, int]]:
+        found = [
+            (message_id, size, self.attempts.get(message_id, 0))
+            for message_id, size in sorted(self.rows.items())
+            if after_id < message_id <= up_to_id
+        ]
         return found[:limit]
 
     def holds(self, subscription_id: int, message_id: int) -> bool:
         return message_id in self.rows
+
+    def open_deliveries(self, subscription_id: int, after_id: int = 0) -> int:
+        return sum(message_id > after_id for message_id in self.rows)
 
 
 class Clock:
