@@ -497,11 +497,9 @@ class Broker:
                     subscription.name,
                     topic.name,
                 )
-            self._forward(subscription, topic, exhausted)
+            self._forward(subscription, exhausted)
 
-    def _forward(
-        self, subscription: Subscription, topic: Topic, exhausted: list[Exhausted]
-    ) -> None:
+    def _forward(self, subscription: Subscription, exhausted: list[Exhausted]) -> None:
         """Move messages to the dead-letter topic, all in one transaction."""
         stored = self._payloads.get([each.message_id for each in exhausted])
         # One acknowledged meanwhile may be gone: there is nothing left to forward.
@@ -513,6 +511,7 @@ class Broker:
         message_ids = [each.message_id for each in exhausted]
 
         def write() -> _Appended | None:
+            topic = self.topic(subscription.policy.dead_letter_topic)
             self._journal.settle(
                 subscription.queue.subscription_id,
                 subscription.topic_id,

@@ -20,7 +20,7 @@ class Upkeep:
         """Wait `interval_s` between two rounds."""
         self._interval_s = interval_s
         self._wanted = threading.Event()
-        self._stopping = False
+        self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
     def start(self, work: Callable[[int], None]) -> None:
@@ -39,20 +39,21 @@ class Upkeep:
 
     def stop(self) -> None:
         """Finish the round at hand and end the thread."""
-        self._stopping = True
+        self._stopping.set()
         self._wanted.set()
         if self._thread is not None:
             self._thread.join()
 
     def _run(self, work: Callable[[int], None]) -> None:
         for number in count():
-            if self._stopping:
+            if self._stopping.is_set():
                 return
             self._wanted.clear()
             try:
                 work(number)
             except (RequestRefused, sqlite3.Error) as error:
                 logger.warning("upkeep round failed, to be tried again: %s", error)
-                # Hurrying would only fail again at once.
-                threading.Event().wait(0 if self._stopping else self._interval_s)
-            self._wanted.wait(0 if self._stopping else self._interval_s)
+                # Whoever hurries now would only see it fail again at once.
+                self._stopping.wait(self._interval_s)
+            if not self._stopping.is_set():
+                self._wanted.wait(self._interval_s)

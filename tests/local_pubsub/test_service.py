@@ -10,7 +10,9 @@ import grpc
 import pytest
 from google.api_core import exceptions
 from google.protobuf import duration_pb2
+from google.pubsub_v1 import SubscriberClient
 from google.pubsub_v1 import types as pubsub
+from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 
 from local_pubsub.server import PubSubServer
 
@@ -224,21 +226,39 @@ def test_small_messages_with_their_framing_stay_within_what_googles_client_takes
     assert seen == 5000
 
 
-def test_a_message_of_nine_megabytes_passes_whole(lab: Lab) -> None:
+def test_the_largest_publish_the_client_makes_passes_whole(lab: Lab) -> None:
     lab.create()
-    body = bytes(range(256)) * (9_000_000 // 256)
-    lab.publisher.publish(lab.topic, body).result(timeout=10)
+    # With the topic name and the framing this request has 10 000 000 bytes.
+    body = bytes(range(256)) * 39_062
+    room = (
+        10_000_000
+        - pubsub.PublishRequest.pb(
+            pubsub.PublishRequest(topic=lab.topic, messages=[{"data": body}])
+        ).ByteSize()
+    )
+    body += b"x" * room
+    lab.publish(body)
+    with pytest.raises(exceptions.InvalidArgument, match="10000001 bytes"):
+        lab.publish(body + b"x")
     channel = grpc.insecure_channel(
         lab.server.endpoint, options=[("grpc.max_receive_message_length", -1)]
     )
-    with channel:
-        pull = channel.unary_unary(
-            "/google.pubsub.v1.Subscriber/Pull",
-            request_serializer=pubsub.PullRequest.serialize,
-            response_deserializer=pubsub.PullResponse.deserialize,
-        )
-        response = pull(pubsub.PullRequest(subscription=lab.subscription, max_messages=10))
+    with SubscriberClient(transport=SubscriberGrpcTransport(channel=channel)) as unlimited:
+        response = unlimited.pull(subscription=lab.subscription, max_messages=10, timeout=5)
     assert [entry.message.data for entry in response.received_messages] == [body]
+
+
+def test_what_the_emulator_client_can_take_reaches_it_alone_or_in_large_batches(lab: Lab) -> None:
+    lab.create()
+    alone = b"x" * 4_190_000
+    lab.publish(alone)
+    for _ in range(2):
+        lab.publish(*[b"y" * 100_000] * 99)
+    assert [entry.message.data for entry in lab.pull()] == [alone]
+    seen = 0
+    while seen < 198:
+        seen += len(lab.pull())
+    assert seen == 198
 
 
 def test_a_deleted_topic_leaves_its_subscriptions_with_their_messages(lab: Lab) -> None:
