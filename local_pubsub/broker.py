@@ -414,13 +414,18 @@ class Broker:
         deliveries = subscription.queue.wait_and_take(
             consumer, max_messages, max_bytes, ack_deadline_s, timeout_s
         )
-        return self._with_payloads(deliveries, counted=subscription.policy.max_attempts > 0)
+        return self._with_payloads(subscription, deliveries)
 
     def _with_payloads(
-        self, deliveries: list[Delivery], *, counted: bool
+        self, subscription: Subscription, deliveries: list[Delivery]
     ) -> list[DeliveredMessage]:
+        counted = subscription.policy.max_attempts > 0
         stored = self._payloads.get([delivery.message_id for delivery in deliveries])
-        # A message acknowledged since it was taken may be gone: there is nothing left to deliver.
+        if len(stored) < len(deliveries):
+            # Settled or expired since it was taken: there is nothing left to deliver.
+            subscription.queue.forget(
+                [each.message_id for each in deliveries if each.message_id not in stored]
+            )
         return [
             DeliveredMessage(
                 delivery.message_id,
@@ -521,7 +526,7 @@ class Broker:
             return self._append(topic, copies) if copies else None
 
         def apply(appended: _Appended | None) -> None:
-            subscription.queue.forwarded(message_ids)
+            subscription.queue.forget(message_ids)
             if appended is not None:
                 self._deliver(appended, copies)
 
@@ -549,6 +554,12 @@ class Broker:
             expired,
         )
         self._committer.submit(settle, lambda _: subscription.queue.discard_through(expired[-1]))
+        logger.warning(
+            "dropped %d messages of %s, unacknowledged for longer than its retention of %g s",
+            len(expired),
+            subscription.name,
+            subscription.policy.retention_s,
+        )
 
 
 def _first_bytes(exhausted: Sequence[Exhausted], budget_bytes: int) -> list[Exhausted]:

@@ -337,11 +337,12 @@ class SubscriptionQueue:
         with self._changed:
             return list(self._exhausted.values())
 
-    def forwarded(self, message_ids: Sequence[int]) -> None:
-        """Forget messages that are in the dead-letter topic now."""
+    def forget(self, message_ids: Sequence[int]) -> None:
+        """Drop messages, wherever they are, that the journal holds no longer."""
         with self._changed:
             for message_id in message_ids:
-                self._exhausted.pop(message_id, None)
+                self._settle(message_id)
+            self._changed.notify_all()
 
     def revive(self, message_ids: Sequence[int]) -> None:
         """Deliver exhausted messages again: there is no topic to take them."""

@@ -248,7 +248,7 @@ def test_what_a_killed_server_left_exhausted_is_not_delivered_again() -> None:
     assert list(bench.take()) == [1]
     bench.clock.now_s = 10.0
     bench.queue.expire()
-    bench.queue.forwarded([1, 2])
+    bench.queue.forget([1, 2])
     assert list(bench.take()) == [3]
 
 
