@@ -285,8 +285,7 @@ class Journal:
             " AND message_id IN (SELECT value FROM json_each(?))",
             (subscription_id, ids),
         )
-        if not retain:
-            self._remove_unheld(topic_id, ids)
+        self._remove_unheld(topic_id, ids)
 
     def forget_retained(
         self, subscription_id: int, topic_id: int, message_ids: Sequence[int]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import sqlite3
 import time
 from collections import Counter
 from datetime import datetime
@@ -250,6 +251,34 @@ def test_attempts_survive_a_restart(tmp_path: Path) -> None:
     dead = broker.subscription(DEAD_SUBSCRIPTION)
     assert len(broker.pull(dead, Consumer(), 1, 1 << 20, lambda: 10, 5)) == 1
     assert broker.counters().subscriptions[source].backlog == 0
+    broker.close()
+
+
+def test_a_dead_letter_that_cannot_be_written_stays_with_its_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker = Broker(tmp_path, upkeep_interval_s=0.05)
+    for topic in ("t", DEAD_TOPIC):
+        broker.create_topic(topic, b"")
+    source = f"projects/{PROJECT}/subscriptions/source"
+    policy = {**POLICY, "max_delivery_attempts": 1}
+    broker.create_subscription(source, "t", _config(dead_letter_policy=policy))
+    broker.create_subscription(DEAD_SUBSCRIPTION, DEAD_TOPIC, b"")
+    broker.publish("t", [b""])
+
+    def refuse(*_args: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(broker._journal, "append", refuse)
+    subscription = broker.subscription(source)
+    (taken,) = broker.pull(subscription, Consumer(), 1, 1 << 20, lambda: 10, 5)
+    subscription.queue.modify([(taken.ack_id, 0)])
+    time.sleep(0.2)
+    assert broker._journal.open_deliveries(subscription.queue.subscription_id) == 1
+    monkeypatch.undo()
+    dead = broker.subscription(DEAD_SUBSCRIPTION)
+    assert len(broker.pull(dead, Consumer(), 1, 1 << 20, lambda: 10, 5)) == 1
+    assert broker._journal.open_deliveries(subscription.queue.subscription_id) == 0
     broker.close()
 
 

@@ -314,6 +314,18 @@ def test_the_server_does_not_grow_over_many_rounds_of_publish_and_ack(
     assert size() < 16_000_000
 
 
+def test_settling_a_message_does_not_write_it_a_second_time(
+    journal: Journal, tmp_path: Path
+) -> None:
+    with journal.transaction():
+        subscription = journal.add_subscription("s", 1, b"").subscription_id
+        journal.append([subscription], 1, 0, [os.urandom(100_000)] * 40)
+    journal._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    with journal.transaction():
+        journal.settle(subscription, 1, list(range(1, 41)))
+    assert (tmp_path / f"{DATABASE_FILE}-wal").stat().st_size < 1_000_000
+
+
 def test_an_overlong_write_ahead_log_is_folded_in_while_others_read(
     journal: Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

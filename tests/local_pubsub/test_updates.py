@@ -330,3 +330,17 @@ def test_expiry_far_into_a_backlog_on_disk_leaves_the_younger_part(tmp_path: Pat
     assert ages.broker.counters().subscriptions["s"].backlog == 3
     assert list(ages.take()) == [b"0", b"1", b"2"]
     ages.broker.close()
+
+
+def test_a_message_gone_from_the_disk_is_not_leased_over_and_over(tmp_path: Path) -> None:
+    broker = Broker(tmp_path, cache_bytes=0)
+    broker.create_topic("t", b"")
+    broker.create_subscription("s", "t", b"")
+    broker.publish("t", [b"gone", b"there"])
+    with sqlite3.connect(tmp_path / DATABASE_FILE) as other:
+        other.execute("DELETE FROM messages WHERE message_id = 1")
+    subscription = broker.subscription("s")
+    taken = broker.pull(subscription, Consumer(), 10, 1 << 20, lambda: 10, 0)
+    assert [each.stored.payload for each in taken] == [b"there"]
+    assert broker.counters().subscriptions["s"].backlog == 1
+    broker.close()
