@@ -69,6 +69,17 @@ CREATE TABLE retained (
 )
 _SCHEMA_VERSION = len(_SCHEMA_STEPS)
 
+_REMOVE_UNHELD = (
+    "DELETE FROM messages WHERE message_id IN (SELECT value FROM json_each(?))"
+    " AND NOT EXISTS (SELECT 1 FROM subscriptions CROSS JOIN deliveries"
+    " USING (subscription_id) WHERE subscriptions.topic_id = ?"
+    " AND deliveries.message_id = messages.message_id)"
+)
+_AND_UNRETAINED = (
+    " AND NOT EXISTS (SELECT 1 FROM subscriptions CROSS JOIN retained"
+    " USING (subscription_id) WHERE subscriptions.topic_id = ?"
+    " AND retained.message_id = messages.message_id)"
+)
 _OLDEST_OPEN = (
     "SELECT message_id, publish_time_us FROM deliveries JOIN messages USING (message_id)"
     " WHERE subscription_id = ? ORDER BY message_id LIMIT ?"
@@ -235,12 +246,11 @@ class Journal:
         last_message_id = first_message_id + len(payloads) - 1
         if subscription_ids:
             self._insert_messages(first_message_id, publish_time_us, payloads)
+        for subscription_id in subscription_ids:
             self._writer.execute(
                 "INSERT INTO deliveries (subscription_id, message_id, size)"
-                " SELECT receiver.value, message_id, size"
-                " FROM json_each(?) AS receiver CROSS JOIN messages"
-                " WHERE message_id BETWEEN ? AND ?",
-                (json.dumps(subscription_ids), first_message_id, last_message_id),
+                " SELECT ?, message_id, size FROM messages WHERE message_id BETWEEN ? AND ?",
+                (subscription_id, first_message_id, last_message_id),
             )
         self._writer.execute("UPDATE high_water SET message_id = ?", (last_message_id,))
 
@@ -300,16 +310,13 @@ class Journal:
         self._remove_unheld(topic_id, ids)
 
     def _remove_unheld(self, topic_id: int, ids: str) -> None:
-        self._writer.execute(
-            "DELETE FROM messages WHERE message_id IN (SELECT value FROM json_each(?))"
-            " AND NOT EXISTS (SELECT 1 FROM subscriptions CROSS JOIN deliveries"
-            " USING (subscription_id) WHERE subscriptions.topic_id = ?"
-            " AND deliveries.message_id = messages.message_id)"
-            " AND NOT EXISTS (SELECT 1 FROM subscriptions CROSS JOIN retained"
-            " USING (subscription_id) WHERE subscriptions.topic_id = ?"
-            " AND retained.message_id = messages.message_id)",
-            (ids, topic_id, topic_id),
-        )
+        unheld = _REMOVE_UNHELD
+        values: tuple[str | int, ...] = (ids, topic_id)
+        # Mostly nobody retains anything, and looking for it would cost as much as the rest.
+        if self._writer.execute("SELECT 1 FROM retained LIMIT 1").fetchone():
+            unheld += _AND_UNRETAINED
+            values += (topic_id,)
+        self._writer.execute(unheld, values)
 
     def record_attempts(
         self, subscription_id: int, attempts: int, message_ids: Sequence[int]

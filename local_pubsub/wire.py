@@ -41,37 +41,29 @@ def pull_response(deliveries: Iterable[DeliveredMessage]) -> bytes:
     Message id and publish time come after the stored fields and so overrule what a client set.
     """
     chunks: list[bytes] = []
+    # Messages of one publish share their time.
+    time_us, time_field = -1, b""
     for delivery in deliveries:
-        payload = delivery.stored.payload
-        given = _given_fields(delivery.message_id, delivery.stored.publish_time_us)
+        stored = delivery.stored
+        payload = stored.payload
+        if stored.publish_time_us != time_us:
+            time_us = stored.publish_time_us
+            time_field = _publish_time(time_us)
+        message_id = str(delivery.message_id).encode()
         ack_id = delivery.ack_id.encode()
+        given = _MESSAGE_ID + varint(len(message_id)) + message_id + time_field
         head = b"".join(
-            (
-                _ACK_ID,
-                varint(len(ack_id)),
-                ack_id,
-                _MESSAGE,
-                varint(len(payload) + len(given)),
-            )
+            (_ACK_ID, varint(len(ack_id)), ack_id, _MESSAGE, varint(len(payload) + len(given)))
         )
-        tail = (
-            given + _DELIVERY_ATTEMPT + varint(delivery.delivery_attempt)
-            if delivery.delivery_attempt
-            else given
-        )
-        chunks += (
-            _RECEIVED_MESSAGES,
-            varint(len(head) + len(payload) + len(tail)),
-            head,
-            payload,
-            tail,
-        )
+        if delivery.delivery_attempt:
+            given += _DELIVERY_ATTEMPT + varint(delivery.delivery_attempt)
+        length = varint(len(head) + len(payload) + len(given))
+        chunks += (_RECEIVED_MESSAGES, length, head, payload, given)
     return b"".join(chunks)
 
 
-def _given_fields(message_id: int, publish_time_us: int) -> bytes:
-    text = str(message_id).encode()
+def _publish_time(publish_time_us: int) -> bytes:
     seconds, microseconds = divmod(publish_time_us, 1_000_000)
     # Nanoseconds are written even when 0: a client's own value would show through otherwise.
     time = _SECONDS + varint(seconds) + _NANOS + varint(microseconds * 1000)
-    return b"".join((_MESSAGE_ID, varint(len(text)), text, _PUBLISH_TIME, varint(len(time)), time))
+    return _PUBLISH_TIME + varint(len(time)) + time
