@@ -3,12 +3,12 @@
 The raw archive is laid out by `pole_id` and minute (or five) of `event_ts`, but a message may hold
 several of both. The functions here are pure; a caller brings the messages and writes the files:
 
-    texts = [kept_text(m, segment, ingest_ts) for m in messages]     # of a batch, JSON and NDJSON
-    texts = [parse_line(line) for line in lines]                     # of an archive file
+    texts = [kept_text(message, ingest_ts) for message in …]     # of a batch, JSON and NDJSON
+    texts = [parse_line(line) for line in …]                     # of an archive file
     split_texts(texts, places, minutes=1) -> {PoleMinute: [line, …]}
 
-    tables = [kept_table(m, segment, ingest_ts) for m in messages]   # of a batch, Arrow
-    tables = rows_of(table)                                          # of an archive file
+    tables = [kept_table(message, ingest_ts) for message in …]   # of a batch, Arrow
+    tables = rows_of(table)                                      # of an archive file
     split_tables(tables, places, minutes=1) -> {PoleMinute: [KeptTable, …]}; archive_table(…)
 
 `places` has the columns `PLACE_COLUMNS`, one row per reading to keep: `message` is the index in the
@@ -16,33 +16,27 @@ list given, `row` the reading's index in that message, `pole_id` and `event_ts` 
 `Validated` batch's readings are such a table (`message` counting the batch's messages);
 `places_of_texts` and `places_of_tables` read them from archived messages.
 
-A line of a `.jsonl` file is one message's readings of one pole and minute:
-
-    {"segment":…,"message_id":…,"publish_time":…,"ingest_ts":…,"attributes":{…},"readings":[…]}
-
-`readings` holds the original text of each. A text that would break the line, because it spans
-lines or is not JSON to a strict reader (NaN in an unknown field), stands as a JSON string.
+Lines and rows are those of `beam_jobs.archive`, each with a message's readings of one pole and
+minute.
 """
 
 from __future__ import annotations
 
-import io
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 import numpy as np
-import orjson
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.ipc
 
 from ami_contract.errors import LakeError
 from ami_contract.lake import hour_folder
-from ami_contract.reading import TIMESTAMP, Attribute, ContentType
+from ami_contract.reading import TIMESTAMP, ContentType
+from beam_jobs.archive import ARROW_SCHEMA, READINGS_KEY, archive_line, arrow_stream
 from beam_jobs.checks import JSON_BLANKS
 from beam_jobs.decode import content_type_of, read_arrow, wire_columns
 from beam_jobs.elements import MESSAGE_COLUMN, ROW_COLUMN, Message
@@ -50,25 +44,13 @@ from beam_jobs.timestamps import parse_timestamps
 
 ARCHIVE_MINUTES: Final = (1, 5)
 PLACE_COLUMNS: Final = (MESSAGE_COLUMN, ROW_COLUMN, "pole_id", "event_ts")
-ARROW_ARCHIVE_SCHEMA: Final[pa.Schema] = pa.schema(
-    [
-        pa.field("segment", pa.string(), nullable=False),
-        pa.field("message_id", pa.string(), nullable=False),
-        pa.field("publish_time", TIMESTAMP, nullable=False),
-        pa.field("ingest_ts", TIMESTAMP, nullable=False),
-        pa.field("attributes", pa.map_(pa.string(), pa.string()), nullable=False),
-        pa.field("payload", pa.binary(), nullable=False),
-    ]
-)
-"""An archived Arrow file: `payload` is an IPC stream with the original columns."""
 
 _BLANKS: Final = JSON_BLANKS.encode()
+_LINE_ENDS: Final = bytes.maketrans(b"\r\n", b"  ")
+_LINE_TAIL: Final = b"]}\n"
 _ARRAY: Final = msgspec.json.Decoder(list[msgspec.Raw])
-_ANY: Final = msgspec.json.Decoder(msgspec.Raw)
 _TOKEN: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{},]', re.DOTALL)
 _DEPTH: Final = {b"[": 1, b"{": 1, b"]": -1, b"}": -1}
-
-
 _Piece = TypeVar("_Piece")
 
 
@@ -97,9 +79,8 @@ class KeptText(NamedTuple):
 
 
 class KeptTable(NamedTuple):
-    """A message of Arrow readings; all but the last as in `ARROW_ARCHIVE_SCHEMA`."""
+    """A message of Arrow readings; all but the last as in `beam_jobs.archive.ARROW_SCHEMA`."""
 
-    segment: str
     message_id: str
     publish_time: datetime
     ingest_ts: datetime
@@ -107,22 +88,15 @@ class KeptTable(NamedTuple):
     readings: pa.Table
 
 
-def kept_text(message: Message, segment: str, ingest_ts: datetime) -> KeptText:
-    """A JSON or NDJSON message of a batch, as it goes into the archive."""
-    head = {
-        "segment": segment,
-        "message_id": message.message_id,
-        "publish_time": _time(message.publish_time),
-        "ingest_ts": _time(ingest_ts),
-        "attributes": message.attributes,
-    }
-    return KeptText(orjson.dumps(head)[:-1] + b',"readings":[', reading_texts(message))
+def kept_text(message: Message, ingest_ts: datetime) -> KeptText:
+    """A decodable JSON or NDJSON message of a batch, as it goes into the archive."""
+    head = archive_line(message, ingest_ts, b"").removesuffix(_LINE_TAIL)
+    return KeptText(head, reading_texts(message))
 
 
-def kept_table(message: Message, segment: str, ingest_ts: datetime) -> KeptTable:
-    """An Arrow message of a batch, as it goes into the archive."""
+def kept_table(message: Message, ingest_ts: datetime) -> KeptTable:
+    """A decodable Arrow message of a batch, as it goes into the archive."""
     return KeptTable(
-        segment,
         message.message_id,
         message.publish_time,
         ingest_ts,
@@ -134,25 +108,29 @@ def kept_table(message: Message, segment: str, ingest_ts: datetime) -> KeptTable
 def reading_texts(message: Message) -> Sequence[bytes | msgspec.Raw]:
     """Original text of each reading of a decodable JSON or NDJSON payload, in order.
 
-    The index of a text is the reading's `row` in `Decoded` and `Refusal`.
+    The index of a text is the reading's `row` in `Decoded` and `Refusal`. Line breaks within a
+    reading become blanks.
     """
     if content_type_of(message.attributes) is ContentType.NDJSON:
         lines = (line.strip(_BLANKS) for line in message.data.split(b"\n"))
-        return [_in_line(line) for line in lines if line]
-    data = message.data.strip(_BLANKS)
-    if not data.startswith(b"["):
-        return [_in_line(data)]
+        return [line.translate(_LINE_ENDS) for line in lines if line]
+    data = message.data.strip(_BLANKS).translate(_LINE_ENDS)
+    return _elements(data) if data.startswith(b"[") else [data]
+
+
+def _elements(array: bytes) -> Sequence[bytes | msgspec.Raw]:
     try:
-        texts: list[msgspec.Raw] = _ARRAY.decode(data)
+        found: list[msgspec.Raw] = _ARRAY.decode(array)
     except (msgspec.DecodeError, RecursionError):
-        return [_in_line(text) for text in _slices(data)]
-    if b"\n" in data or b"\r" in data:
-        return [_in_line(bytes(text)) for text in texts]
-    return texts
+        return list(_slices(array))
+    return found
 
 
 def _slices(array: bytes) -> Iterator[bytes]:
-    """Elements of a JSON array that Python's reader takes but a strict one does not."""
+    """Elements of a JSON array that the decoder takes but a strict reader does not.
+
+    Such as NaN or half a surrogate pair in a field that the contract does not know.
+    """
     depth, start = 0, 1
     for token in _TOKEN.finditer(array):
         text = token.group()
@@ -162,45 +140,16 @@ def _slices(array: bytes) -> Iterator[bytes]:
             start = token.end()
 
 
-def _in_line(text: bytes) -> bytes:
-    """`text` where it can stand in a line of strict JSON, otherwise as a JSON string."""
-    try:
-        _ANY.decode(text)
-    except (msgspec.DecodeError, RecursionError):
-        return orjson.dumps(text.decode())
-    return orjson.dumps(text.decode()) if b"\n" in text or b"\r" in text else text
-
-
-def original_text(reading: bytes | msgspec.Raw) -> bytes:
-    """Text of a reading as it arrived, from its place in `readings`."""
-    text = bytes(reading)
-    return orjson.loads(text).encode() if text.startswith(b'"') else text
-
-
-class _Line(msgspec.Struct):
-    segment: str
-    message_id: str
-    publish_time: str
-    ingest_ts: str
-    attributes: dict[str, str]
-    readings: list[msgspec.Raw]
-
-
-_LINE: Final = msgspec.json.Decoder(_Line)
-
-
 def parse_line(line: bytes) -> KeptText:
-    """A line of a `.jsonl` archive file; its head is made again from what it says.
+    """A line of a `.jsonl` archive file, with or without its line break.
 
     Raises:
         LakeError: it is no such line.
     """
-    try:
-        found = _LINE.decode(line)
-    except msgspec.DecodeError as error:
-        raise LakeError(f"not a line of the archive: {error}: {line[:200]!r}") from error
-    head = {name: getattr(found, name) for name in _Line.__struct_fields__[:-1]}
-    return KeptText(orjson.dumps(head)[:-1] + b',"readings":[', found.readings)
+    head, key, readings = line.rstrip(b"\n").partition(READINGS_KEY)
+    if not key or not readings.endswith(_LINE_TAIL[:-1]):
+        raise LakeError(f"not a line of the archive: {line[:200]!r}")
+    return KeptText(head + key, _elements(b"[" + readings[:-1]))
 
 
 class _Place(msgspec.Struct):
@@ -215,8 +164,10 @@ def places_of_texts(messages: Sequence[KeptText]) -> pa.Table:
     """Places of all readings of archived messages, which were valid when they were archived."""
     found: list[_Place] = []
     for message in messages:
-        texts = [_strict(reading) for reading in message.readings]
-        found += _PLACES.decode(b"[" + b",".join(texts) + b"]")
+        try:
+            found += _PLACES.decode(b"[" + b",".join(message.readings) + b"]")
+        except (msgspec.DecodeError, RecursionError):
+            found += [_place(json.loads(bytes(reading))) for reading in message.readings]
     return _places(
         [len(message.readings) for message in messages],
         pa.array([place.pole_id for place in found], pa.string()),
@@ -224,12 +175,8 @@ def places_of_texts(messages: Sequence[KeptText]) -> pa.Table:
     )
 
 
-def _strict(reading: bytes | msgspec.Raw) -> bytes:
-    text = bytes(reading)
-    if not text.startswith(b'"'):
-        return text
-    value: dict[str, Any] = json.loads(original_text(text))
-    return orjson.dumps({name: value[name] for name in _Place.__struct_fields__})
+def _place(reading: dict[str, Any]) -> _Place:
+    return _Place(reading["pole_id"], reading["event_ts"])
 
 
 def places_of_tables(messages: Sequence[KeptTable]) -> pa.Table:
@@ -262,7 +209,7 @@ def split_texts(
 
     def line(message: int, rows: list[int]) -> bytes:
         head, readings = messages[message]
-        return head + b",".join([readings[row] for row in rows]) + b"]}\n"
+        return head + b",".join([readings[row] for row in rows]) + _LINE_TAIL
 
     return _split(places, minutes, line)
 
@@ -302,7 +249,7 @@ def _split(
     starts = np.flatnonzero((keys[:3, 1:] != keys[:3, :-1]).any(axis=0)) + 1
     bounds = [0, *starts.tolist(), keys.shape[1]]
     found: dict[PoleMinute, list[_Piece]] = {}
-    for start, end in zip(bounds, bounds[1:], strict=False):
+    for start, end in pairwise(bounds):
         pole, stretch, message = keys[:3, start].tolist()
         minute = datetime.fromtimestamp(stretch * stretch_us // 1_000_000, UTC)
         key = PoleMinute(poles.dictionary[pole].as_py(), minute)
@@ -319,17 +266,16 @@ def _take(table: pa.Table, rows: list[int]) -> pa.Table:
 
 
 def archive_table(messages: Sequence[KeptTable]) -> pa.Table:
-    """`ARROW_ARCHIVE_SCHEMA` rows of messages, for an Arrow file."""
+    """`beam_jobs.archive.ARROW_SCHEMA` rows of messages, for an Arrow file."""
     return pa.table(
         [
-            [m.segment for m in messages],
             [m.message_id for m in messages],
             [m.publish_time for m in messages],
             [m.ingest_ts for m in messages],
             [list(m.attributes.items()) for m in messages],
-            [_stream(m.readings) for m in messages],
+            [arrow_stream(m.readings) for m in messages],
         ],
-        schema=ARROW_ARCHIVE_SCHEMA,
+        schema=ARROW_SCHEMA,
     )
 
 
@@ -341,7 +287,6 @@ def rows_of(archived: pa.Table) -> list[KeptTable]:
     """
     return [
         KeptTable(
-            row["segment"],
             row["message_id"],
             row["publish_time"],
             row["ingest_ts"],
@@ -350,20 +295,3 @@ def rows_of(archived: pa.Table) -> list[KeptTable]:
         )
         for row in archived.to_pylist()
     ]
-
-
-def _stream(table: pa.Table) -> bytes:
-    sink = io.BytesIO()
-    options = pa.ipc.IpcWriteOptions(compression="zstd")
-    with pa.ipc.new_stream(sink, table.schema, options=options) as writer:
-        writer.write_table(table)
-    return sink.getvalue()
-
-
-def _time(instant: datetime) -> str:
-    return instant.astimezone(UTC).isoformat().replace("+00:00", "Z")
-
-
-def holds_arrow(message: Message) -> bool:
-    """Whether a decodable message is archived as a table."""
-    return message.attributes.get(Attribute.CONTENT_TYPE) == ContentType.ARROW
