@@ -1,0 +1,235 @@
+"""Rows as BigQuery takes them; what it refuses becomes a dead letter that can be replayed."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, date, datetime
+from typing import Any
+
+import apache_beam as beam
+import orjson
+import pytest
+from apache_beam import coders
+from apache_beam.io.gcp.bigquery import BigQueryWriteFn
+from apache_beam.io.gcp.bigquery_tools import (
+    beam_row_from_dict,
+    get_beam_typehints_from_tableschema,
+)
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.pvalue import TaggedOutput
+from apache_beam.typehints.row_type import RowTypeConstraint
+from apache_beam.utils.timestamp import Timestamp
+from google.cloud import bigquery
+from ingest_helpers import NOW, as_json, batch, judge, message, reading, run_over
+
+from ami_contract.live import LIVE_AGGREGATE_FIELDS
+from ami_contract.reading import ROW_FIELDS
+from ami_contract.render import bigquery_schema
+from beam_jobs.bigquery_sink import (
+    FailedRow,
+    RefusedRows,
+    Rows,
+    StoreReadings,
+    WriteMethod,
+    WriteRows,
+    refused_row,
+    to_json_row,
+    to_storage_row,
+)
+from beam_jobs.bigquery_tables import beside, ensure_tables, live_table, readings_table
+from beam_jobs.decode import decode
+from beam_jobs.elements import Enriched, Message
+from beam_jobs.enrich import enrich
+from beam_jobs.validate import validate
+
+GATEWAY = {
+    "gateway_id": "g1",
+    "network_profile": "5g",
+    "gateway_ingest_ts": "2026-03-01T11:31:00.5Z",
+    "batch_id": "b7",
+}
+TABLE = "my-project:grid.raw_meter_readings"
+INGEST_TS = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def enriched(*readings: dict[str, Any]) -> Enriched:
+    return enrich(judge(message(as_json(*readings), **GATEWAY)))
+
+
+ROW = enriched(reading(1, quality_flags=["tamper"])).rows.to_pylist()[0]
+EVENT_TS = datetime(2026, 3, 1, 11, 30, 1, tzinfo=UTC)
+
+
+def test_rows_are_dictionaries_of_the_contract_s_columns() -> None:
+    found = run_over(Rows(), [enriched(reading(1), reading(2)).rows, enriched(reading(3)).rows])
+
+    assert [row["seq"] for row in found] == [1, 2, 3]
+    assert list(found[0]) == [field.name for field in ROW_FIELDS]
+    assert found[0]["event_ts"] == EVENT_TS
+
+
+def test_inserts_and_load_jobs_get_times_as_text() -> None:
+    row = to_json_row(ROW)
+
+    assert row["event_ts"] == "2026-03-01T11:30:01Z"
+    assert row["gateway_ingest_ts"] == "2026-03-01T11:31:00.500000Z"
+    assert row["event_date"] == "2026-03-01"
+    assert (row["seq"], row["quality_flags"], row["freq_hz"]) == (1, ["tamper"], None)
+    assert json.loads(json.dumps(row)) == row
+
+
+@pytest.mark.parametrize("changes", [{}, {"freq_hz": 50, "reactive_kvar": 0.5}])
+def test_storage_write_rows_fit_the_schema_that_the_java_transform_is_given(
+    changes: dict[str, float],
+) -> None:
+    (row,) = enriched(reading(1, **changes)).rows.to_pylist()
+    schema = {"fields": json.loads(bigquery_schema(ROW_FIELDS))}
+    hints = get_beam_typehints_from_tableschema(schema, {"DATE": date})
+    coder = coders.registry.get_coder(RowTypeConstraint.from_fields(hints))
+    beam_row = beam_row_from_dict(to_storage_row(row), schema)
+    arrived = coder.decode(coder.encode(beam_row))
+
+    assert arrived.event_ts == Timestamp.from_utc_datetime(EVENT_TS)
+    assert arrived.event_date == date(2026, 3, 1)
+    assert (arrived.seq, arrived.freq_hz) == (1, changes.get("freq_hz"))
+    assert to_json_row(arrived._asdict()) == to_json_row(row)
+
+
+def test_live_rows_fit_the_storage_write_schema_too() -> None:
+    row = {
+        "pole_id": "p1", "window_start": NOW, "window_s": 60, "readings": 2, "meters": 1,
+        "voltage_mean_v": 230.0, "voltage_min_v": 229.0, "voltage_max_v": 231.0,
+        "power_kw": 1.5, "pane": 0, "computed_ts": NOW,
+    }  # fmt: skip
+    schema = {"fields": json.loads(bigquery_schema(LIVE_AGGREGATE_FIELDS))}
+    hints = get_beam_typehints_from_tableschema(schema, {"DATE": date})
+    coder = coders.registry.get_coder(RowTypeConstraint.from_fields(hints))
+    arrived = coder.decode(coder.encode(beam_row_from_dict(to_storage_row(row), schema)))
+
+    assert (arrived.pole_id, arrived.window_s, arrived.power_kw) == ("p1", 60, 1.5)
+
+
+class _Refusing(beam.PTransform):
+    """Stands for Beam's writer: refuses negative power, as the method's own writer reports it."""
+
+    def __init__(self, storage: bool) -> None:
+        super().__init__()
+        self.storage = storage
+
+    def expand(self, pcoll: beam.PCollection) -> Any:
+        storage = self.storage
+
+        def split(row: dict[str, Any]) -> Any:
+            if row["power_kw"] >= 0:
+                return
+            if storage:
+                failure: Any = {"error_message": "too cold", "failed_row": row}
+            else:
+                failure = (TABLE, row, [{"reason": "invalid", "message": "too cold"}])
+            yield TaggedOutput(BigQueryWriteFn.FAILED_ROWS_WITH_ERRORS, failure)
+
+        tag = BigQueryWriteFn.FAILED_ROWS_WITH_ERRORS
+        outputs = pcoll | beam.FlatMap(split).with_outputs(tag, main="main")
+        return type("Result", (), {"failed_rows_with_errors": outputs[tag]})()
+
+
+@pytest.mark.parametrize("method", [WriteMethod.STORAGE_WRITE_API, WriteMethod.STREAMING_INSERTS])
+def test_refused_rows_come_back_with_their_reason_whatever_the_method(method: WriteMethod) -> None:
+    given: dict[str, Any] = {}
+
+    def write(**options: Any) -> beam.PTransform:
+        given.update(options)
+        return _Refusing(method is WriteMethod.STORAGE_WRITE_API)
+
+    rows = enriched(reading(1), reading(2, power_kw=-1.5)).rows.to_pylist()
+    transform = WriteRows(TABLE, bigquery_schema(ROW_FIELDS), method, write=write)
+    (failed,) = run_over(transform, rows, dict[str, Any])
+
+    assert failed.row == to_json_row(rows[1])
+    assert "too cold" in failed.error
+    assert given["table"] == TABLE
+    assert given["create_disposition"] == "CREATE_NEVER"
+    assert given.get("use_at_least_once", False) is (method is WriteMethod.STORAGE_WRITE_API)
+
+
+def test_a_refused_reading_becomes_a_dead_letter_that_replays_to_the_same_row() -> None:
+    (letter,) = run_over(RefusedRows(), [FailedRow(to_json_row(ROW), "no such column")], FailedRow)
+    again = Message(
+        letter["message_id"],
+        datetime.fromisoformat(letter["publish_time"]),
+        letter["attributes"],
+        letter["payload"].encode(),
+    )
+    replayed = enrich(validate(decode(batch(again), max_payload_bytes=10_000)))
+
+    assert (letter["code"], letter["meter_id"], letter["pole_id"], letter["seq"]) == (
+        "warehouse_refused", "m1", "p1", 1,
+    )  # fmt: skip
+    assert "no such column" in letter["detail"]
+    assert replayed.rows.to_pylist() == [ROW]
+
+
+def test_refused_rows_have_ids_of_their_own() -> None:
+    rows = enriched(reading(1), reading(2)).rows.to_pylist()
+    letters = [refused_row(FailedRow(to_json_row(row), "x")) for row in rows]
+
+    assert len({letter["dead_letter_id"] for letter in letters}) == 2
+    assert refused_row(FailedRow(to_json_row(rows[0]), "y")) | {"detail": ""} == letters[0] | {
+        "detail": ""
+    }
+
+
+class _RefuseAll(beam.PTransform):
+    def expand(self, pcoll: beam.PCollection) -> beam.PCollection:
+        return pcoll | beam.Map(lambda row: FailedRow(to_json_row(row), "full"))
+
+
+def test_store_readings_gives_dead_letters_of_what_the_warehouse_refused() -> None:
+    found = run_over(StoreReadings(_RefuseAll()), [enriched(reading(1), reading(2))])
+
+    assert [orjson.loads(letter["payload"])["seq"] for letter in found] == [1, 2]
+
+
+@pytest.mark.parametrize("method", [WriteMethod.STREAMING_INSERTS, WriteMethod.FILE_LOADS])
+def test_the_writers_of_beam_take_our_options(method: WriteMethod) -> None:
+    options = PipelineOptions(
+        ["--streaming", "--project=my-project", "--temp_location=gs://my-bucket/tmp"]
+    )
+    pipeline = beam.Pipeline(options=options)
+    rows = pipeline | beam.Create([ROW]).with_output_types(dict[str, Any])
+    _ = rows | WriteRows(TABLE, bigquery_schema(ROW_FIELDS), method)
+
+    assert pipeline.to_runner_api().components.transforms
+
+
+def test_readings_are_partitioned_by_day_and_clustered_by_pole_and_meter() -> None:
+    table = readings_table(TABLE)
+
+    assert str(table.reference) == "my-project.grid.raw_meter_readings"
+    assert (table.time_partitioning.type_, table.time_partitioning.field) == ("DAY", "event_ts")
+    assert table.clustering_fields == ["pole_id", "meter_id"]
+    assert [field.name for field in table.schema] == [field.name for field in ROW_FIELDS]
+    flags = next(field for field in table.schema if field.name == "quality_flags")
+    assert (flags.field_type, flags.mode) == ("STRING", "REPEATED")
+
+
+def test_live_aggregates_lie_beside_the_readings() -> None:
+    table = live_table(TABLE)
+
+    assert beside(TABLE, "x") == "my-project:grid.x"
+    assert str(table.reference) == "my-project.grid.minute_agg_pole_live"
+    assert (table.time_partitioning.field, table.clustering_fields) == ("window_start", ["pole_id"])
+
+
+def test_tables_that_exist_are_left_as_they_are() -> None:
+    class Client:
+        def __init__(self) -> None:
+            self.made: list[tuple[str, bool]] = []
+
+        def create_table(self, table: bigquery.Table, exists_ok: bool) -> None:
+            self.made.append((table.table_id, exists_ok))
+
+    client = Client()
+    ensure_tables(client, [readings_table(TABLE), live_table(TABLE)])
+
+    assert client.made == [("raw_meter_readings", True), ("minute_agg_pole_live", True)]
