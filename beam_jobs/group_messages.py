@@ -30,18 +30,20 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def to_message(received: PubsubMessage, publish_time: datetime) -> Message:
+def to_message(received: PubsubMessage, element_time: Timestamp) -> Message:
     """A message as the graph handles it.
 
     Args:
         received: from Pub/Sub; where the runner gives it no id, its content names it.
-        publish_time: taken where the message carries none.
+        element_time: its publish time where the message carries none.
     """
     attributes = dict(received.attributes or {})
-    given: datetime | None = received.publish_time
+    published = received.publish_time or element_time.to_utc_datetime(
+        has_tz=True, allow_lossy_conversion=True
+    )
     return Message(
         received.message_id or _content_id(received.data, attributes),
-        given.astimezone(UTC) if given else publish_time,
+        published.astimezone(UTC),
         attributes,
         received.data,
     )
@@ -61,7 +63,7 @@ def to_batch(messages: Iterable[Message], ingest_ts: datetime) -> MessageBatch:
 
 
 def _to_message(element: PubsubMessage, timestamp: Timestamp = beam.DoFn.TimestampParam) -> Message:
-    return to_message(element, timestamp.to_utc_datetime(has_tz=True))
+    return to_message(element, timestamp)
 
 
 class ToMessages(beam.PTransform):

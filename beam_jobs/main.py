@@ -17,6 +17,7 @@ from apache_beam.options.pipeline_options import (
     StandardOptions,
     TestOptions,
 )
+from apache_beam.runners.runner import PipelineResult
 
 from ami_contract.errors import AmiError
 from ami_contract.settings import load_settings
@@ -37,7 +38,7 @@ from beam_jobs.streaming import StreamConfig, build
 log = logging.getLogger("ami.ingest")
 
 
-def run_cloud(options: PipelineOptions, config: StreamConfig) -> None:
+def run_cloud(options: PipelineOptions, config: StreamConfig) -> PipelineResult:
     """Make missing tables and submit the streaming job; does not wait for its end.
 
     With `--dry_run` the job is built and translated, and nothing else happens.
@@ -48,7 +49,7 @@ def run_cloud(options: PipelineOptions, config: StreamConfig) -> None:
         _ensure_tables(options.view_as(GoogleCloudOptions).project, config)
     pipeline = beam.Pipeline(options=options)
     build(pipeline, config)
-    pipeline.run()
+    return pipeline.run()
 
 
 def _ensure_tables(project: str, config: StreamConfig) -> None:

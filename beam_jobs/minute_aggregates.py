@@ -16,7 +16,7 @@ from typing import Any, Final
 import apache_beam as beam
 import pyarrow as pa
 import pyarrow.compute as pc
-from apache_beam.transforms.trigger import AccumulationMode, AfterProcessingTime, AfterWatermark
+from apache_beam.transforms.trigger import AccumulationMode, AfterCount, AfterWatermark
 from apache_beam.transforms.window import FixedWindows, IntervalWindow, TimestampedValue
 from apache_beam.utils.timestamp import Timestamp
 from apache_beam.utils.windowed_value import PaneInfo
@@ -25,7 +25,6 @@ from beam_jobs.elements import Enriched
 from beam_jobs.group_messages import utc_now
 
 ALLOWED_LATENESS_S: Final = 3600
-RESTATE_AFTER_S: Final = 10
 _US: Final = 1_000_000
 
 
@@ -158,7 +157,7 @@ class AggregatePoles(beam.PTransform):
             | "Window"
             >> beam.WindowInto(
                 FixedWindows(window_s),
-                trigger=AfterWatermark(late=AfterProcessingTime(RESTATE_AFTER_S)),
+                trigger=AfterWatermark(late=AfterCount(1)),
                 accumulation_mode=AccumulationMode.ACCUMULATING,
                 allowed_lateness=ALLOWED_LATENESS_S,
             )
