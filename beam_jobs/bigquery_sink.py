@@ -29,7 +29,8 @@ from beam_jobs.elements import Enriched, Message, MessageBatch, Refusal
 from beam_jobs.pipeline import NAMESPACE
 from beam_jobs.sinks import dead_letter
 
-FILE_LOADS_EVERY_S: Final = 60
+# BigQuery takes 1500 load jobs per table and day.
+FILE_LOADS_EVERY_S: Final = 120
 
 
 class WriteMethod(StrEnum):
