@@ -37,7 +37,7 @@ from ami_contract.errors import LakeError
 from ami_contract.lake import hour_folder
 from ami_contract.reading import TIMESTAMP, ContentType
 from beam_jobs.archive import ARROW_SCHEMA, READINGS_KEY, archive_line, arrow_stream
-from beam_jobs.checks import JSON_BLANKS
+from beam_jobs.checks import INT64_MAX, JSON_BLANKS
 from beam_jobs.decode import content_type_of, read_arrow, wire_columns
 from beam_jobs.elements import MESSAGE_COLUMN, ROW_COLUMN, Message
 from beam_jobs.timestamps import parse_timestamps
@@ -48,6 +48,8 @@ PLACE_COLUMNS: Final = (MESSAGE_COLUMN, ROW_COLUMN, "pole_id", "event_ts")
 _BLANKS: Final = JSON_BLANKS.encode()
 _LINE_ENDS: Final = bytes.maketrans(b"\r\n", b"  ")
 _LINE_TAIL: Final = b"]}\n"
+# What is archived was bounded when it came in.
+_UNBOUNDED: Final = INT64_MAX
 _ARRAY: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _TOKEN: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{},]', re.DOTALL)
 _DEPTH: Final = {b"[": 1, b"{": 1, b"]": -1, b"}": -1}
@@ -181,7 +183,7 @@ def _place(reading: dict[str, Any]) -> _Place:
 
 def places_of_tables(messages: Sequence[KeptTable]) -> pa.Table:
     """Places of all readings of archived messages, which were valid when they were archived."""
-    columns = [wire_columns(message.readings) for message in messages]
+    columns = [wire_columns(message.readings, _UNBOUNDED) for message in messages]
     return _places(
         [message.readings.num_rows for message in messages],
         pa.chunked_array([c for found in columns for c in found["pole_id"].chunks], pa.string()),

@@ -21,8 +21,10 @@ from apache_beam.runners.runner import PipelineResult
 
 from ami_contract.errors import AmiError
 from ami_contract.settings import load_settings
+from beam_jobs.decode import PayloadBounds
 from beam_jobs.group_messages import utc_now
-from beam_jobs.local import Limits, Totals, ingest
+from beam_jobs.intake import Limits
+from beam_jobs.local import Totals, ingest
 from beam_jobs.options import (
     IngestOptions,
     LocalConfig,
@@ -85,11 +87,9 @@ def run_local(config: LocalConfig) -> Totals:
         config.emulator_host or settings.emulator_host,
     )
     limits = Limits(
-        settings.ingest_max_messages,
-        settings.ingest_max_bytes,
-        settings.ingest_max_wait_s,
-        settings.max_payload_bytes,
+        settings.ingest_max_messages, settings.ingest_max_bytes, settings.ingest_max_wait_s
     )
+    bounds = PayloadBounds(settings.max_payload_bytes, settings.max_decoded_bytes)
     try:
         source.ensure()
         log.info("%s → %s", settings.pubsub_subscription, settings.data_dir)
@@ -98,6 +98,7 @@ def run_local(config: LocalConfig) -> Totals:
                 settings.data,
                 source,
                 limits,
+                bounds,
                 stop=stop,
                 now=utc_now,
                 clock=time.monotonic,

@@ -22,6 +22,7 @@ from ami_contract.errors import SettingsError
 from ami_contract.lake import DataDir
 from beam_jobs.archive_split import ARCHIVE_MINUTES
 from beam_jobs.bigquery_sink import WriteMethod
+from beam_jobs.decode import PayloadBounds
 from beam_jobs.streaming import StreamConfig
 
 CLOUD_RUNNER: Final = "DataflowRunner"
@@ -99,7 +100,14 @@ class IngestOptions(PipelineOptions):
             type=int,
             default=8 * _MEBIBYTE,
             metavar="N",
-            help="A larger payload is dead-lettered unread.",
+            help="A larger payload is dead-lettered unread (Dataflow; locally a setting).",
+        )
+        add(
+            "--max_decoded_bytes",
+            type=int,
+            default=64 * _MEBIBYTE,
+            metavar="N",
+            help="A compressed payload that stands for more is dead-lettered (likewise).",
         )
         add(
             "--group_max_messages",
@@ -249,7 +257,9 @@ def stream_config(options: PipelineOptions) -> StreamConfig:
         if own.dlq_topic
         else None,
         _at_least(own, "window_seconds", 0),
-        _at_least(own, "max_payload_bytes", 1024),
+        PayloadBounds(
+            _at_least(own, "max_payload_bytes", 1024), _at_least(own, "max_decoded_bytes", 1024)
+        ),
         _at_least(own, "group_max_messages", 1),
         _at_least(own, "group_max_bytes", 1024),
         _at_least(own, "group_max_wait_s", 0),

@@ -25,6 +25,7 @@ from beam_jobs.archive_windows import ArchiveByMinute
 from beam_jobs.bigquery_sink import StoreReadings, WriteMethod, WriteRows
 from beam_jobs.bigquery_tables import LIVE_TABLE, beside
 from beam_jobs.deadletter_topic import DeadLetterRecords, FileDeadLetters, PublishDeadLetters
+from beam_jobs.decode import PayloadBounds
 from beam_jobs.group_messages import GroupMessages, ToMessages, utc_now
 from beam_jobs.minute_aggregates import AggregatePoles
 from beam_jobs.pipeline import Decode, Enrich, Validate
@@ -42,7 +43,7 @@ class StreamConfig:
         archive_minutes: stretch of `event_ts` in an archive file, 1 or 5.
         dlq_topic: `projects/…/topics/…`; None: dead letters become files.
         window_s: windows of the live aggregates, in seconds; 0: none.
-        max_payload_bytes: a larger payload is refused unread.
+        bounds: a larger payload is refused.
         group_max_messages, group_max_bytes, group_max_wait_s: bounds of a batch.
     """
 
@@ -54,7 +55,7 @@ class StreamConfig:
     archive_minutes: int
     dlq_topic: str | None
     window_s: int
-    max_payload_bytes: int
+    bounds: PayloadBounds
     group_max_messages: int
     group_max_bytes: int
     group_max_wait_s: float
@@ -116,7 +117,7 @@ class StreamIngest(beam.PTransform):
                 config.group_max_wait_s,
                 now=self._now,
             )
-            | "Decode" >> Decode(config.max_payload_bytes)
+            | "Decode" >> Decode(config.bounds)
             | "Validate" >> Validate()
         )
         enriched = validated | "Enrich" >> Enrich()

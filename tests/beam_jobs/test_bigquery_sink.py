@@ -20,7 +20,7 @@ from apache_beam.pvalue import TaggedOutput
 from apache_beam.typehints.row_type import RowTypeConstraint
 from apache_beam.utils.timestamp import Timestamp
 from google.cloud import bigquery
-from ingest_helpers import NOW, as_json, batch, judge, message, reading, run_over
+from ingest_helpers import BOUNDS, NOW, as_json, batch, judge, message, reading, run_over
 
 from ami_contract.live import LIVE_AGGREGATE_FIELDS
 from ami_contract.reading import ROW_FIELDS
@@ -160,7 +160,7 @@ def test_a_refused_reading_becomes_a_dead_letter_that_replays_to_the_same_row() 
         letter["attributes"],
         letter["payload"].encode(),
     )
-    replayed = enrich(validate(decode(batch(again), max_payload_bytes=10_000)))
+    replayed = enrich(validate(decode(batch(again), BOUNDS)))
 
     assert (letter["code"], letter["meter_id"], letter["pole_id"], letter["seq"]) == (
         "warehouse_refused", "m1", "p1", 1,

@@ -213,7 +213,7 @@ def test_the_dataflow_job_is_built_and_translated_without_submission(
         "Ingest/Aggregate/Merge",
         "Ingest/Dead letter/Publish" if topic else "Ingest/Dead letter/Write files",
     } <= names
-    assert "STREAMING" in str(job.proto.type)
+    assert job.proto.type.name == "JOB_TYPE_STREAMING"
 
 
 def test_the_storage_write_api_is_built_up_to_beam_s_java_transform(
