@@ -53,29 +53,8 @@ class FailedRow(NamedTuple):
     error: str
 
 
-class Rows(beam.PTransform):
-    """Tables (`pyarrow.Table`) → their rows as dictionaries of Python values."""
-
-    def expand(self, pcoll: beam.PCollection) -> beam.PCollection:
-        """Apply to a collection of tables."""
-        return pcoll | beam.ParDo(_RowsFn()).with_output_types(dict[str, Any])
-
-
-class _RowsFn(beam.DoFn):
-    def __init__(self) -> None:
-        self._rows = Metrics.counter(NAMESPACE, "warehouse_rows")
-
-    def process(self, element: pa.Table) -> Iterator[dict[str, Any]]:
-        self._rows.inc(element.num_rows)
-        yield from element.to_pylist()
-
-
-def to_json_row(row: dict[str, Any]) -> dict[str, Any]:
-    """A row as streaming inserts and load jobs take it: times and dates as text."""
-    return {name: _as_json(value) for name, value in row.items()}
-
-
-def _as_json(value: Any) -> Any:
+def json_value(value: Any) -> Any:
+    """A value as streaming inserts and load jobs take it: times and dates as text."""
     if isinstance(value, Timestamp):
         return utc_text(value.to_utc_datetime(has_tz=True))
     if isinstance(value, datetime):
@@ -83,18 +62,55 @@ def _as_json(value: Any) -> Any:
     return value.isoformat() if isinstance(value, date) else value
 
 
-def to_storage_row(row: dict[str, Any]) -> dict[str, Any]:
-    """A row as the Storage Write API's transform takes it: times as Beam's timestamps."""
-    return {
-        name: Timestamp.from_utc_datetime(value.astimezone(UTC))
-        if isinstance(value, datetime)
-        else value
-        for name, value in row.items()
-    }
+def beam_value(value: Any) -> Any:
+    """A value as the Storage Write API's transform takes it: times as Beam's timestamps."""
+    if isinstance(value, datetime):
+        return Timestamp.from_utc_datetime(value.astimezone(UTC))
+    return value
+
+
+def to_rows(table: pa.Table, convert: Callable[[Any], Any]) -> list[dict[str, Any]]:
+    """Rows of a table as dictionaries of Python values.
+
+    Args:
+        table: of columns that hold each text or time many times.
+        convert: is applied once to every distinct value that is neither number nor list.
+    """
+    columns = [_values(column, convert) for column in table.itercolumns()]
+    names = table.column_names
+    return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
+
+
+def _values(column: pa.ChunkedArray, convert: Callable[[Any], Any]) -> list[Any]:
+    number = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
+    if number and not column.null_count:
+        values: list[Any] = column.to_numpy().tolist()
+        return values
+    if number or pa.types.is_list(column.type):
+        return column.to_pylist()
+    encoded = column.combine_chunks()
+    if isinstance(encoded, pa.ChunkedArray):
+        encoded = pa.concat_arrays(encoded.chunks)
+    if not pa.types.is_dictionary(encoded.type):
+        encoded = encoded.dictionary_encode()
+    distinct = [convert(value) for value in encoded.dictionary.to_pylist()]
+    # The index -1 of a null is that of the last.
+    distinct.append(None)
+    return [distinct[index] for index in encoded.indices.fill_null(-1).to_numpy().tolist()]
+
+
+class _RowsFn(beam.DoFn):
+    def __init__(self, convert: Callable[[Any], Any]) -> None:
+        self._convert = convert
+        self._rows = Metrics.counter(NAMESPACE, "warehouse_rows")
+
+    def process(self, element: pa.Table) -> list[dict[str, Any]]:
+        self._rows.inc(element.num_rows)
+        return to_rows(element, self._convert)
 
 
 class WriteRows(beam.PTransform):
-    """Rows (dictionaries of Python values) → `FailedRow`s; all others are in the table.
+    """Tables (`pyarrow.Table`) → `FailedRow`s; all other rows are in BigQuery's table.
 
     Args:
         table: `project:dataset.table`; it must exist.
@@ -119,12 +135,14 @@ class WriteRows(beam.PTransform):
         self._write = write
 
     def expand(self, pcoll: beam.PCollection) -> beam.PCollection:
-        """Apply to a collection of rows."""
+        """Apply to a collection of tables."""
         storage = self._method is WriteMethod.STORAGE_WRITE_API
-        convert = to_storage_row if storage else to_json_row
         written = (
             pcoll
-            | "Convert" >> beam.Map(convert).with_output_types(dict[str, Any])
+            | "Rows"
+            >> beam.ParDo(_RowsFn(beam_value if storage else json_value)).with_output_types(
+                dict[str, Any]
+            )
             | "Write"
             >> self._write(
                 table=self._table,
@@ -161,7 +179,7 @@ _OPTIONS: Final[dict[WriteMethod, dict[str, Any]]] = {
 }
 
 
-def _nothing(row: dict[str, Any]) -> Iterator[FailedRow]:
+def _nothing(table: pa.Table) -> Iterator[FailedRow]:
     return iter(())
 
 
@@ -173,7 +191,8 @@ def _failed_insert(failed: tuple[Any, dict[str, Any], Any]) -> FailedRow:
 
 def _failed_storage_row(failed: dict[str, Any]) -> FailedRow:
     Metrics.counter(NAMESPACE, "warehouse_failed_rows").inc()
-    return FailedRow(to_json_row(failed["failed_row"]), str(failed["error_message"]))
+    row = {name: json_value(value) for name, value in failed["failed_row"].items()}
+    return FailedRow(row, str(failed["error_message"]))
 
 
 def refused_row(failed: FailedRow) -> dict[str, Any]:
@@ -226,7 +245,7 @@ class StoreReadings(beam.PTransform):
     """`Enriched` batches → dead-letter records of the rows that the warehouse refused.
 
     Args:
-        write: rows → `FailedRow`s.
+        write: tables → `FailedRow`s.
     """
 
     def __init__(self, write: beam.PTransform) -> None:
@@ -237,8 +256,7 @@ class StoreReadings(beam.PTransform):
         """Apply to a collection of `Enriched`."""
         return (
             pcoll
-            | "Tables" >> beam.Map(_rows_of)
-            | "Rows" >> Rows()
+            | "Tables" >> beam.Map(_rows_of).with_output_types(pa.Table)
             | "Write readings" >> self._write
             | "Refused" >> RefusedRows()
         )

@@ -1,4 +1,4 @@
-"""Provisional aggregates: reads `Enriched` batches, gives rows of `minute_agg_pole_live`.
+"""Provisional aggregates: reads `Enriched` batches, gives tables of `minute_agg_pole_live`.
 
 Per pole and window of `event_ts`: readings, meters, mean, least and greatest voltage, and total
 power as the mean per meter summed over meters. A window speaks when the watermark passes its end
@@ -21,6 +21,7 @@ from apache_beam.transforms.window import FixedWindows, IntervalWindow, Timestam
 from apache_beam.utils.timestamp import Timestamp
 from apache_beam.utils.windowed_value import PaneInfo
 
+from ami_contract.live import LIVE_AGGREGATE_SCHEMA
 from beam_jobs.elements import Enriched
 from beam_jobs.group_messages import utc_now
 
@@ -116,7 +117,7 @@ class _Merge(beam.CombineFn):
 
 
 class AggregatePoles(beam.PTransform):
-    """`Enriched` batches → rows of `minute_agg_pole_live`, one per pole, window and pane.
+    """`Enriched` batches → tables of `minute_agg_pole_live`, a row per pole, window and pane.
 
     Args:
         window_s: length of a window, in whole seconds.
@@ -140,9 +141,9 @@ class AggregatePoles(beam.PTransform):
             element: tuple[str, Aggregate],
             window: IntervalWindow = beam.DoFn.WindowParam,
             pane: PaneInfo = beam.DoFn.PaneInfoParam,
-        ) -> dict[str, Any]:
+        ) -> pa.Table:
             pole_id, found = element
-            return {
+            columns = {
                 "pole_id": pole_id,
                 "window_start": window.start.to_utc_datetime(has_tz=True),
                 "window_s": window_s,
@@ -150,6 +151,7 @@ class AggregatePoles(beam.PTransform):
                 "pane": pane.index,
                 "computed_ts": now(),
             }
+            return pa.Table.from_pylist([columns], LIVE_AGGREGATE_SCHEMA)
 
         return (
             pcoll
@@ -162,5 +164,5 @@ class AggregatePoles(beam.PTransform):
                 allowed_lateness=ALLOWED_LATENESS_S,
             )
             | "Merge" >> beam.CombinePerKey(_Merge())
-            | "Row" >> beam.Map(row).with_output_types(dict[str, Any])
+            | "Row" >> beam.Map(row).with_output_types(pa.Table)
         )

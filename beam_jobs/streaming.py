@@ -66,8 +66,8 @@ class Warehouse:
     """Where rows go.
 
     Attributes:
-        readings: rows of `raw_meter_readings` → `FailedRow`s.
-        aggregates: rows of `minute_agg_pole_live` → `FailedRow`s.
+        readings: tables of `raw_meter_readings` → `FailedRow`s.
+        aggregates: tables of `minute_agg_pole_live` → `FailedRow`s.
     """
 
     readings: beam.PTransform

@@ -8,6 +8,7 @@ from typing import Any
 
 import apache_beam as beam
 import orjson
+import pyarrow as pa
 import pytest
 from apache_beam import coders
 from apache_beam.io.gcp.bigquery import BigQueryWriteFn
@@ -22,19 +23,19 @@ from apache_beam.utils.timestamp import Timestamp
 from google.cloud import bigquery
 from ingest_helpers import BOUNDS, NOW, as_json, batch, judge, message, reading, run_over
 
-from ami_contract.live import LIVE_AGGREGATE_FIELDS
+from ami_contract.live import LIVE_AGGREGATE_FIELDS, LIVE_AGGREGATE_SCHEMA
 from ami_contract.reading import ROW_FIELDS
 from ami_contract.render import bigquery_schema
 from beam_jobs.bigquery_sink import (
     FailedRow,
     RefusedRows,
-    Rows,
     StoreReadings,
     WriteMethod,
     WriteRows,
+    beam_value,
+    json_value,
     refused_row,
-    to_json_row,
-    to_storage_row,
+    to_rows,
 )
 from beam_jobs.bigquery_tables import beside, ensure_tables, live_table, readings_table
 from beam_jobs.decode import decode
@@ -56,20 +57,30 @@ def enriched(*readings: dict[str, Any]) -> Enriched:
     return enrich(judge(message(as_json(*readings), **GATEWAY)))
 
 
-ROW = enriched(reading(1, quality_flags=["tamper"])).rows.to_pylist()[0]
+TABLE_OF_ONE = enriched(reading(1, quality_flags=["tamper"])).rows
 EVENT_TS = datetime(2026, 3, 1, 11, 30, 1, tzinfo=UTC)
 
 
-def test_rows_are_dictionaries_of_the_contract_s_columns() -> None:
-    found = run_over(Rows(), [enriched(reading(1), reading(2)).rows, enriched(reading(3)).rows])
+def json_rows(table: pa.Table) -> list[dict[str, Any]]:
+    return to_rows(table, json_value)
 
-    assert [row["seq"] for row in found] == [1, 2, 3]
-    assert list(found[0]) == [field.name for field in ROW_FIELDS]
-    assert found[0]["event_ts"] == EVENT_TS
+
+def test_rows_equal_arrow_s_own_whatever_the_columns() -> None:
+    one = enriched(reading(1, freq_hz=50.0), reading(2, quality_flags=["a", "b"]))
+    other = enrich(judge(message(as_json(reading(3)), identity="without attributes")))
+    for table in (
+        one.rows,
+        pa.concat_tables([one.rows, other.rows]),
+        one.rows.slice(1),
+        one.rows.slice(0, 0),
+        pa.table({"d": pa.array([None, "x", "x"]).dictionary_encode(), "n": [1, None, 3]}),
+    ):
+        assert to_rows(table, lambda value: value) == table.to_pylist()
+    assert list(json_rows(one.rows)[0]) == [field.name for field in ROW_FIELDS]
 
 
 def test_inserts_and_load_jobs_get_times_as_text() -> None:
-    row = to_json_row(ROW)
+    (row,) = json_rows(enriched(reading(1, quality_flags=["tamper"])).rows)
 
     assert row["event_ts"] == "2026-03-01T11:30:01Z"
     assert row["gateway_ingest_ts"] == "2026-03-01T11:31:00.500000Z"
@@ -82,17 +93,19 @@ def test_inserts_and_load_jobs_get_times_as_text() -> None:
 def test_storage_write_rows_fit_the_schema_that_the_java_transform_is_given(
     changes: dict[str, float],
 ) -> None:
-    (row,) = enriched(reading(1, **changes)).rows.to_pylist()
+    table = enriched(reading(1, **changes)).rows
     schema = {"fields": json.loads(bigquery_schema(ROW_FIELDS))}
     hints = get_beam_typehints_from_tableschema(schema, {"DATE": date})
     coder = coders.registry.get_coder(RowTypeConstraint.from_fields(hints))
-    beam_row = beam_row_from_dict(to_storage_row(row), schema)
+    (row,) = to_rows(table, beam_value)
+    beam_row = beam_row_from_dict(row, schema)
     arrived = coder.decode(coder.encode(beam_row))
 
     assert arrived.event_ts == Timestamp.from_utc_datetime(EVENT_TS)
     assert arrived.event_date == date(2026, 3, 1)
     assert (arrived.seq, arrived.freq_hz) == (1, changes.get("freq_hz"))
-    assert to_json_row(arrived._asdict()) == to_json_row(row)
+    arrived_row = {name: json_value(value) for name, value in arrived._asdict().items()}
+    assert [arrived_row] == json_rows(table)
 
 
 def test_live_rows_fit_the_storage_write_schema_too() -> None:
@@ -104,7 +117,8 @@ def test_live_rows_fit_the_storage_write_schema_too() -> None:
     schema = {"fields": json.loads(bigquery_schema(LIVE_AGGREGATE_FIELDS))}
     hints = get_beam_typehints_from_tableschema(schema, {"DATE": date})
     coder = coders.registry.get_coder(RowTypeConstraint.from_fields(hints))
-    arrived = coder.decode(coder.encode(beam_row_from_dict(to_storage_row(row), schema)))
+    (beam_row,) = to_rows(pa.Table.from_pylist([row], LIVE_AGGREGATE_SCHEMA), beam_value)
+    arrived = coder.decode(coder.encode(beam_row_from_dict(beam_row, schema)))
 
     assert (arrived.pole_id, arrived.window_s, arrived.power_kw) == ("p1", 60, 1.5)
 
@@ -141,11 +155,11 @@ def test_refused_rows_come_back_with_their_reason_whatever_the_method(method: Wr
         given.update(options)
         return _Refusing(method is WriteMethod.STORAGE_WRITE_API)
 
-    rows = enriched(reading(1), reading(2, power_kw=-1.5)).rows.to_pylist()
+    table = enriched(reading(1), reading(2, power_kw=-1.5)).rows
     transform = WriteRows(TABLE, bigquery_schema(ROW_FIELDS), method, write=write)
-    (failed,) = run_over(transform, rows, dict[str, Any])
+    (failed,) = run_over(transform, [table], pa.Table)
 
-    assert failed.row == to_json_row(rows[1])
+    assert failed.row == json_rows(table)[1]
     assert "too cold" in failed.error
     assert given["table"] == TABLE
     assert given["create_disposition"] == "CREATE_NEVER"
@@ -153,7 +167,9 @@ def test_refused_rows_come_back_with_their_reason_whatever_the_method(method: Wr
 
 
 def test_a_refused_reading_becomes_a_dead_letter_that_replays_to_the_same_row() -> None:
-    (letter,) = run_over(RefusedRows(), [FailedRow(to_json_row(ROW), "no such column")], FailedRow)
+    (letter,) = run_over(
+        RefusedRows(), [FailedRow(json_rows(TABLE_OF_ONE)[0], "no such column")], FailedRow
+    )
     again = Message(
         letter["message_id"],
         datetime.fromisoformat(letter["publish_time"]),
@@ -166,22 +182,22 @@ def test_a_refused_reading_becomes_a_dead_letter_that_replays_to_the_same_row() 
         "warehouse_refused", "m1", "p1", 1,
     )  # fmt: skip
     assert "no such column" in letter["detail"]
-    assert replayed.rows.to_pylist() == [ROW]
+    assert replayed.rows.to_pylist() == TABLE_OF_ONE.to_pylist()
 
 
 def test_refused_rows_have_ids_of_their_own() -> None:
-    rows = enriched(reading(1), reading(2)).rows.to_pylist()
-    letters = [refused_row(FailedRow(to_json_row(row), "x")) for row in rows]
+    rows = json_rows(enriched(reading(1), reading(2)).rows)
+    letters = [refused_row(FailedRow(row, "x")) for row in rows]
 
     assert len({letter["dead_letter_id"] for letter in letters}) == 2
-    assert refused_row(FailedRow(to_json_row(rows[0]), "y")) | {"detail": ""} == letters[0] | {
-        "detail": ""
-    }
+    assert refused_row(FailedRow(rows[0], "y")) | {"detail": ""} == letters[0] | {"detail": ""}
 
 
 class _RefuseAll(beam.PTransform):
     def expand(self, pcoll: beam.PCollection) -> beam.PCollection:
-        return pcoll | beam.Map(lambda row: FailedRow(to_json_row(row), "full"))
+        return pcoll | beam.FlatMap(
+            lambda table: [FailedRow(row, "full") for row in to_rows(table, json_value)]
+        )
 
 
 def test_store_readings_gives_dead_letters_of_what_the_warehouse_refused() -> None:
@@ -196,8 +212,8 @@ def test_the_writers_of_beam_take_our_options(method: WriteMethod) -> None:
         ["--streaming", "--project=my-project", "--temp_location=gs://my-bucket/tmp"]
     )
     pipeline = beam.Pipeline(options=options)
-    rows = pipeline | beam.Create([ROW]).with_output_types(dict[str, Any])
-    _ = rows | WriteRows(TABLE, bigquery_schema(ROW_FIELDS), method)
+    tables = pipeline | beam.Create([TABLE_OF_ONE]).with_output_types(pa.Table)
+    _ = tables | WriteRows(TABLE, bigquery_schema(ROW_FIELDS), method)
 
     assert pipeline.to_runner_api().components.transforms
 

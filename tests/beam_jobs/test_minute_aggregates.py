@@ -102,7 +102,8 @@ def test_a_window_speaks_at_its_end_and_again_when_late_readings_restate_it() ->
         .add_elements([sent(reading(4, power_kw=100))])
         .advance_watermark_to_infinity()
     )
-    rows = streamed(AggregatePoles(60, now=clock), events)
+    tables = streamed(AggregatePoles(60, now=clock), events)
+    rows = [row for table in tables for row in table.to_pylist()]
 
     assert list(rows[0]) == [field.name for field in LIVE_AGGREGATE_FIELDS]
     shown = [

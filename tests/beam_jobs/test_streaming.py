@@ -33,7 +33,7 @@ from ingest_helpers import (
     reading,
 )
 
-from beam_jobs.bigquery_sink import FailedRow, WriteMethod, to_json_row
+from beam_jobs.bigquery_sink import FailedRow, WriteMethod, json_value
 from beam_jobs.bounded import BoundedGraph
 from beam_jobs.streaming import StreamConfig, StreamIngest, Warehouse, build
 
@@ -59,6 +59,10 @@ def clock() -> datetime:
     return NOW
 
 
+def as_json_row(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: json_value(value) for name, value in row.items()}
+
+
 class Capture(beam.PTransform):
     """A warehouse in memory that refuses the rows of one meter."""
 
@@ -69,15 +73,16 @@ class Capture(beam.PTransform):
 
     def expand(self, pcoll: beam.PCollection) -> beam.PCollection:
         refused = self.refused_meter
+        rows = pcoll | "Rows" >> beam.FlatMap(lambda table: table.to_pylist())
         _ = (
-            pcoll
+            rows
             | "Taken" >> beam.Filter(lambda row: row.get("meter_id") != refused or not refused)
             | self.collect
         )
         return (
-            pcoll
+            rows
             | "Not taken" >> beam.Filter(lambda row: refused and row.get("meter_id") == refused)
-            | beam.Map(lambda row: FailedRow(to_json_row(row), "no")).with_output_types(FailedRow)
+            | beam.Map(lambda row: FailedRow(as_json_row(row), "no")).with_output_types(FailedRow)
         )
 
 
@@ -245,7 +250,6 @@ def test_the_graph_counts_what_it_does_over_a_bounded_bundle(
     archive = [path for path in files if path.is_relative_to(tmp_path / "raw")]
     sinks = ("warehouse", "archive", "dead_letter")
     assert {name: counters[name] for name in counters if name.startswith(sinks)} == {
-        "warehouse_rows": 8,
         "archive_files": len(archive),
         "archive_bytes": sum(path.stat().st_size for path in archive),
         "dead_letter_files": 1,
