@@ -156,13 +156,21 @@ def import_(
 
 @app.command()
 def ledger(
+    start: Annotated[
+        str | None, typer.Option("--from", help="Only readings taken from then on (UTC).")
+    ] = None,
+    end: Annotated[
+        str | None, typer.Option("--to", help="Only readings taken before then (UTC).")
+    ] = None,
     truth: Annotated[Path | None, typer.Option(help="Ground truth of the simulated runs.")] = None,
     output: Annotated[str, typer.Option("--format", help="table, csv or json.")] = "table",
 ) -> None:
-    """Balance every meter: expected = stored + dead-lettered + lost; exit 1 unless it closes."""
+    """Balance every meter: expected = stored + dead-lettered + lost + not sampled; else exit 1."""
     from ami_cli.query import print_ledger
+    from ami_store.ledger import Window
 
-    print_ledger(settings(), truth, output)
+    window = Window(parse_time(start) if start else None, parse_time(end) if end else None)
+    print_ledger(settings(), truth, window, output)
 
 
 @app.command()
