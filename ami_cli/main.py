@@ -47,7 +47,9 @@ def parse_time(text: str) -> datetime:
 
 
 Config = Annotated[Path, typer.Option("--config", help="Simulation config.", show_default=True)]
-DEMO_CONFIG = Path(__file__).resolve().parent.parent / "simulator" / "configs" / "demo.yaml"
+CONFIGS = Path(__file__).resolve().parent.parent / "simulator" / "configs"
+DEMO_CONFIG = CONFIGS / "demo.yaml"
+SMOKE_CONFIG = CONFIGS / "smoke.yaml"
 
 
 @app.command()
@@ -225,6 +227,14 @@ def demo(
         run_check(settings(), config)
     else:
         run_demo(settings(), config)
+
+
+@app.command()
+def smoke(config: Config = SMOKE_CONFIG) -> None:
+    """Two meters for two minutes in real time through the whole platform; verifies and exits."""
+    from ami_cli.smoke import run_smoke
+
+    run_smoke(settings(), config)
 
 
 def main() -> None:
