@@ -138,11 +138,21 @@ def ingest(
         float | None,
         typer.Option(help="Stop after this many seconds without a message."),
     ] = None,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=65535,
+            help="Loopback port for Prometheus, 0: none; default AMI_INGEST_METRICS_PORT.",
+        ),
+    ] = None,
 ) -> None:
     """Store what arrives on the subscription, until stopped."""
     from ami_cli.ingestion import run_ingest
 
-    run_ingest(settings(), drain)
+    found = settings()
+    port = found.ingest_metrics_port if metrics_port is None else metrics_port
+    run_ingest(found, drain, port)
 
 
 @app.command(name="import")
