@@ -47,9 +47,7 @@ def parse_time(text: str) -> datetime:
 
 
 Config = Annotated[Path, typer.Option("--config", help="Simulation config.", show_default=True)]
-CONFIGS = Path(__file__).resolve().parent.parent / "simulator" / "configs"
-DEMO_CONFIG = CONFIGS / "demo.yaml"
-SMOKE_CONFIG = CONFIGS / "smoke.yaml"
+DEMO_CONFIG = Path(__file__).resolve().parent.parent / "simulator" / "configs" / "demo.yaml"
 
 
 @app.command()
@@ -240,11 +238,11 @@ def demo(
 
 
 @app.command()
-def smoke(config: Config = SMOKE_CONFIG) -> None:
+def smoke() -> None:
     """Two meters for two minutes in real time through the whole platform; verifies and exits."""
     from ami_cli.smoke import run_smoke
 
-    run_smoke(settings(), config)
+    run_smoke(settings())
 
 
 def main() -> None:

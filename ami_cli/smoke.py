@@ -1,4 +1,4 @@
-"""`ami smoke`: reads a simulation config, gives a verdict on two minutes of it in real time.
+"""`ami smoke`: reads `smoke.yaml`, gives a verdict on two minutes of its meters in real time.
 
 Pub/Sub, ingest and meters run as processes of their own in a folder of their own; rows must rise
 while they do. Then the models are built: the one forced sag must be found with exactly its
@@ -40,6 +40,7 @@ from simulator.config import SimulationConfig, load_config
 from simulator.fleet import build_fleet
 from simulator.voltage import forced_sags
 
+CONFIG: Final = Path(__file__).resolve().parent.parent / "simulator" / "configs" / "smoke.yaml"
 RUN: Final = timedelta(minutes=2)
 
 _EVERY_S: Final = 5.0
@@ -47,14 +48,9 @@ _PARTS: Final = 4
 _MARGIN: Final = timedelta(seconds=3)
 
 
-def run_smoke(settings: Settings, config: Path) -> None:
-    """Run the smoke test; exit status 1 with what failed, and the folder is kept.
-
-    Raises:
-        SettingsError: the config is wrong; nothing was started.
-    """
+def run_smoke(settings: Settings) -> None:
+    """Run the smoke test; exit status 1 with what failed, and the folder is kept."""
     begun = time.monotonic()
-    simulation = load_config(config)
     folder = Path(tempfile.mkdtemp(prefix="ami-smoke-"))
     own = settings.model_copy(
         update={
@@ -67,7 +63,7 @@ def run_smoke(settings: Settings, config: Path) -> None:
     say(f"smoke in {folder}, about 3 minutes; stop with Ctrl-C at any time")
     try:
         with interrupted_by_sigterm():
-            problems = _smoke(own, config, simulation)
+            problems = _smoke(own, load_config(CONFIG))
     except AmiError as error:
         problems = [str(error)]
     except KeyboardInterrupt:
@@ -83,7 +79,7 @@ def run_smoke(settings: Settings, config: Path) -> None:
     say(f"smoke passed in {time.monotonic() - begun:.0f} s")
 
 
-def _smoke(settings: Settings, config: Path, simulation: SimulationConfig) -> list[str]:
+def _smoke(settings: Settings, simulation: SimulationConfig) -> list[str]:
     logs, variables = settings.data.logs, environment(settings)
     # Meters end by themselves, which the others must not.
     with Supervisor(logs, variables) as platform, Supervisor(logs, variables) as meters:
@@ -98,7 +94,7 @@ def _smoke(settings: Settings, config: Path, simulation: SimulationConfig) -> li
             "simulate",
             ami_command(
                 "simulate",
-                *("--config", str(config)),
+                *("--config", str(CONFIG)),
                 *("--from", start.isoformat()),
                 *("--duration", f"{RUN.total_seconds():.0f}"),
                 *("--truth", str(settings.data.truth)),
@@ -154,7 +150,7 @@ def _watch(platform: Supervisor, settings: Settings, meters: subprocess.Popen[by
 
 
 def received_messages(data: DataDir) -> int:
-    """Messages in the archive, where each holds one reading."""
+    """Messages in the archive; each holds one reading as JSON."""
     segments = data.archive.glob("segments/*/*/[!.]*.jsonl")
     return sum(path.read_bytes().count(b"\n") for path in segments)
 

@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 
 from ami_cli.demo_check import FoundEvent, InjectedRun
-from ami_cli.main import SMOKE_CONFIG
-from ami_cli.smoke import RUN, calm_start, judge_counts, judge_events, judge_ledger
+from ami_cli.smoke import CONFIG, RUN, calm_start, judge_counts, judge_events, judge_ledger
 from ami_store.ledger import Ledger, LedgerRow
 from simulator.config import load_config
 from simulator.fleet import build_fleet
@@ -65,7 +64,7 @@ def test_anything_but_the_one_forced_sag_is_a_failure() -> None:
 
 
 def test_a_run_that_starts_at_a_calm_moment_holds_exactly_one_whole_sag() -> None:
-    config = load_config(SMOKE_CONFIG)
+    config = load_config(CONFIG)
     [pole] = build_fleet(config).poles
     waits = []
     for earliest_s in range(0, 240, 7):
