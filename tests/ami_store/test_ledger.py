@@ -338,7 +338,7 @@ def test_a_hole_ends_at_the_next_reading_however_far_seq_jumped(data: DataDir) -
     register(data, ("m1", stamp(0), None))
 
     early = balance(data, window=Window(None, stamp(10)))
-    late = balance(data, window=Window(stamp(10), None))
+    late = balance(data, window=Window(stamp(10), stamp(11)))
 
     assert rows_of(early)["m1"] == (10, 1, 0, 0, 9, 0, None)
     assert rows_of(late)["m1"][1:5] == (1, 0, 0, 999_999_990)
