@@ -1,12 +1,13 @@
 """Decode: reads message payloads, gives their readings as columns and refuses what is undecodable.
 
 All JSON payloads of a batch are parsed in one pass of Arrow's JSON reader. Where that fails the
-batch is halved until the payload at fault stands alone; only that one is read reading by reading.
+batch is parted until the payload at fault stands alone; only that one is read reading by reading.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -45,6 +46,8 @@ from beam_jobs.checks import (
 from beam_jobs.compression import check_arrow_size, decompress
 from beam_jobs.elements import (
     DECODED_SCHEMA,
+    MESSAGE_COLUMN,
+    ROW_COLUMN,
     Decoded,
     Message,
     MessageBatch,
@@ -54,7 +57,6 @@ from beam_jobs.timestamps import parse_timestamps
 
 _NAMES: Final = tuple(f.name for f in READING_FIELDS)
 _KNOWN: Final = frozenset(_NAMES)
-_QUOTED_NAMES: Final = tuple(f'"{name}"'.encode() for name in _NAMES)
 _JSON_TYPE: Final = pa.struct(
     [(f.name, pa.string() if pa.types.is_timestamp(f.type) else f.type) for f in READING_FIELDS]
 )
@@ -67,6 +69,7 @@ _UNKNOWN_LEFT_OUT: Final = pyarrow.json.ParseOptions(
     explicit_schema=_WRAPPED, unexpected_field_behavior="ignore"
 )
 _BLANKS: Final = JSON_BLANKS.encode()
+_SHARES: Final = 16
 _LEAST_BLOCK_BYTES: Final = 4 * 1024 * 1024
 _TYPES: Final = [f.type for f in READING_FIELDS]
 # Threads within a stream cost more than they save at the size of a message.
@@ -243,13 +246,13 @@ def _decode_together(payloads: Sequence[_Payload], batch: MessageBatch) -> _Part
     except (pa.ArrowInvalid, ValueError):
         if len(payloads) == 1:
             return _decode_singly(payloads[0], batch)
-    middle = len(payloads) // 2
-    left = _decode_together(payloads[:middle], batch)
-    right = _decode_together(payloads[middle:], batch)
+    size = -(-len(payloads) // _SHARES)
+    shares = [payloads[first : first + size] for first in range(0, len(payloads), size)]
+    parts = [_decode_together(share, batch) for share in shares]
     return _Partial(
-        left.readings + right.readings,
-        left.refusals + right.refusals,
-        left.unknown_fields + right.unknown_fields,
+        [table for part in parts for table in part.readings],
+        [refusal for part in parts for refusal in part.refusals],
+        sum(part.unknown_fields for part in parts),
     )
 
 
@@ -330,36 +333,34 @@ def _unknown_fields(lines: bytes) -> int:
 
 def _decode_singly(payload: _Payload, batch: MessageBatch) -> _Partial:
     """One payload, reading by reading; those that are not plain go to the exact judge."""
-    columns: list[list[Any]] = [[] for _ in _NAMES]
-    kept: list[int] = []
-    refusals: list[Refusal] = []
-    unknown_fields = 0
     texts = reading_texts(payload.content_type, payload.data)
+    plain = {} if texts is None else _plain_readings(texts)
     try:
-        readings: Sequence[bytes | Part] = (
-            SPLITTERS[payload.content_type](payload.data) if texts is None else texts
+        parts = (
+            dict(enumerate(SPLITTERS[payload.content_type](payload.data)))
+            if texts is None
+            else {row: part_of(text) for row, text in enumerate(texts) if row not in plain}
         )
     except ReadingRejected as error:
         return _Partial([], [refuse_payload(payload.message, payload.data, error)], 0)
-    for row, reading in enumerate(readings):
-        plain = _plain_reading(reading) if isinstance(reading, bytes) else None
-        if plain:
-            values: tuple[Any, ...] = msgspec.structs.astuple(plain)
+    rows: list[dict[str, Any]] = []
+    refusals: list[Refusal] = []
+    unknown_fields = 0
+    for row, part in parts.items():
+        try:
+            if part.error:
+                raise part.error
+            checked = check_reading(part.value, now=batch.ingest_ts)
+        except ReadingRejected as error:
+            refusals.append(refuse_reading(payload.message, row, part, error))
         else:
-            part = reading if isinstance(reading, Part) else part_of(reading)
-            try:
-                if part.error:
-                    raise part.error
-                checked = check_reading(part.value, now=batch.ingest_ts)
-            except ReadingRejected as error:
-                refusals.append(refuse_reading(payload.message, row, part, error))
-                continue
-            values = (checked.pop("event_ts").isoformat(), *checked.values())
+            rows.append(checked | {MESSAGE_COLUMN: payload.message, ROW_COLUMN: row})
             unknown_fields += len(part.value.keys() - _KNOWN)
-        kept.append(row)
-        for column, value in zip(columns, values, strict=True):
-            column.append(value)
-    return _Partial([_table(columns, payload.message, kept)], refusals, unknown_fields)
+    tables = [_plain_table(plain, payload.message), pa.Table.from_pylist(rows, DECODED_SCHEMA)]
+    return _Partial(tables, refusals, unknown_fields)
+
+
+_Optional = float | None | msgspec.UnsetType
 
 
 class _Reading(msgspec.Struct, gc=False, forbid_unknown_fields=True):
@@ -372,34 +373,64 @@ class _Reading(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     voltage_v: float
     current_a: float
     power_kw: float
-    reactive_kvar: float | None = None
-    freq_hz: float | None = None
-    quality_flags: list[str] | None = None
+    reactive_kvar: _Optional = msgspec.UNSET
+    freq_hz: _Optional = msgspec.UNSET
+    quality_flags: list[str] | msgspec.UnsetType | None = msgspec.UNSET
 
 
-_READING: Final = msgspec.json.Decoder(_Reading)
+_READINGS: Final = msgspec.json.Decoder(list[_Reading])
+_FAILED_ROW: Final = re.compile(r"\$\[(\d+)\]")
+_MOST_FAILURES: Final = 8
 
 
-def _plain_reading(text: bytes) -> _Reading | None:
-    """The reading, where nothing about its text is in doubt; else None."""
-    # An escape may hide a key that stands twice; the decoder would take the last of them.
-    if b"\\" in text or any(text.count(key) > 1 for key in _QUOTED_NAMES):
-        return None
+def _plain_readings(texts: list[bytes]) -> dict[int, _Reading]:
+    """Readings of which nothing is in doubt, by row."""
+    rows = [row for row, text in enumerate(texts) if b"\\" not in text]
+    found: dict[int, _Reading] = {}
+    for _ in range(_MOST_FAILURES):
+        good, failed = _longest_good(texts, rows)
+        found |= good
+        rows = rows[len(good) + 1 :]
+        if not failed:
+            break
+    else:
+        for row in rows:
+            found |= _longest_good(texts, [row])[0]
+    return {row: reading for row, reading in found.items() if _each_key_once(texts[row], reading)}
+
+
+def _longest_good(texts: list[bytes], rows: list[int]) -> tuple[dict[int, _Reading], bool]:
+    """Readings up to the first that is not of the contract's types, and whether there is one."""
     try:
-        return _READING.decode(text)
+        decoded = _READINGS.decode(b"[" + b",".join([texts[row] for row in rows]) + b"]")
+    except msgspec.ValidationError as error:
+        place = _FAILED_ROW.search(str(error))
+        return (_longest_good(texts, rows[: int(place[1])])[0] if place else {}), True
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
+        return {}, True
+    # A text that holds more than one reading would shift those behind it.
+    return (dict(zip(rows, decoded, strict=True)) if len(decoded) == len(rows) else {}), False
 
 
-def _table(columns: list[list[Any]], message: int, rows: list[int]) -> pa.Table:
-    texts, *values = columns
-    fields = READING_FIELDS[1:]
+def _each_key_once(text: bytes, reading: _Reading) -> bool:
+    """Whether the text has as many keys as the reading; of a repeated key only the last counts."""
+    optional = (reading.reactive_kvar, reading.freq_hz, reading.quality_flags)
+    return text.count(b'":') == len(_NAMES) - optional.count(msgspec.UNSET)
+
+
+def _plain_table(plain: dict[int, _Reading], message: int) -> pa.Table:
+    def column(name: str, type_: pa.DataType) -> pa.Array:
+        values = [getattr(reading, name) for reading in plain.values()]
+        if msgspec.UNSET in values:
+            values = [None if value is msgspec.UNSET else value for value in values]
+        return pa.array(values, type_)
+
     return pa.table(
         [
-            parse_timestamps(pa.array(texts, pa.string())),
-            *(pa.array(column, f.type) for column, f in zip(values, fields, strict=True)),
-            pa.array([message] * len(rows), pa.int32()),
-            pa.array(rows, pa.int32()),
+            parse_timestamps(column("event_ts", pa.string())),
+            *(column(f.name, f.type) for f in READING_FIELDS[1:]),
+            pa.array([message] * len(plain), pa.int32()),
+            pa.array(list(plain), pa.int32()),
         ],
         schema=DECODED_SCHEMA,
     )
