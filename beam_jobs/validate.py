@@ -9,7 +9,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ami_contract.errors import ReadingRejected
 from ami_contract.reading import (
     IDENTIFIER_PATTERN,
     MAX_EVENT_LEAD,
@@ -19,10 +18,9 @@ from ami_contract.reading import (
     ContentType,
     Field,
 )
-from beam_jobs.checks import Part, check_reading, parts_at
-from beam_jobs.decode import content_type_of, read_arrow, refuse_reading
+from beam_jobs.checks import Part, parts_at
+from beam_jobs.decode import content_type_of, judge_readings, read_arrow
 from beam_jobs.elements import (
-    DECODED_SCHEMA,
     MESSAGE_COLUMN,
     ROW_COLUMN,
     Decoded,
@@ -101,24 +99,16 @@ def validate(decoded: Decoded) -> Validated:
 def _explain(
     bad: pa.Table, messages: list[Message], now: datetime
 ) -> tuple[pa.Table, list[Refusal]]:
-    refusals: list[Refusal] = []
-    rows: list[dict[str, Any]] = []
     places: dict[int, list[int]] = {}
     for index, row in zip(
         bad[MESSAGE_COLUMN].to_pylist(), bad[ROW_COLUMN].to_pylist(), strict=True
     ):
         places.setdefault(index, []).append(row)
-    for index, bad_rows in places.items():
-        for row, part in _parts(messages[index], bad_rows).items():
-            try:
-                if part.error:
-                    raise part.error
-                checked = check_reading(part.value, now=now)
-            except ReadingRejected as error:
-                refusals.append(refuse_reading(index, row, part, error))
-            else:
-                rows.append(checked | {MESSAGE_COLUMN: index, ROW_COLUMN: row})
-    return pa.Table.from_pylist(rows, DECODED_SCHEMA), refusals
+    judged = [
+        judge_readings(index, _parts(messages[index], rows), now) for index, rows in places.items()
+    ]
+    good = pa.concat_tables([table for each in judged for table in each.readings])
+    return good, [refusal for each in judged for refusal in each.refusals]
 
 
 def _parts(message: Message, rows: list[int]) -> dict[int, Part]:
