@@ -192,6 +192,7 @@ def refuse_reading(index: int, row: int, part: Part, error: ReadingRejected) -> 
         meter_id if is_text(meter_id) else None,
         pole_id if is_text(pole_id) else None,
         seq if type(seq) is int and abs(seq) <= INT64_MAX else None,
+        1,
     )
 
 
@@ -316,6 +317,7 @@ def _decode_singly(payload: _Payload, batch: MessageBatch) -> _Partial:
     rows: list[dict[str, Any]] = []
     refusals: list[Refusal] = []
     unknown_fields = 0
+    now = batch.ingest_ts_of(batch.messages[payload.message])
     try:
         parts = SPLITTERS[payload.content_type](payload.data)
     except ReadingRejected as error:
@@ -324,7 +326,7 @@ def _decode_singly(payload: _Payload, batch: MessageBatch) -> _Partial:
         try:
             if part.error:
                 raise part.error
-            checked = check_reading(part.value, now=batch.ingest_ts)
+            checked = check_reading(part.value, now=now)
         except ReadingRejected as error:
             refusals.append(refuse_reading(payload.message, row, part, error))
         else:
@@ -441,14 +443,15 @@ def wire_columns(table: pa.Table, max_decoded_bytes: int) -> dict[str, Any]:
         if not found and f.required:
             raise ReadingRejected(RejectionCode.MISSING_FIELD, f.name, "the column is missing")
         columns[f.name] = (
-            _as_wire(f.name, table[f.name], max_decoded_bytes)
+            as_wire(f.name, table[f.name], max_decoded_bytes)
             if found
             else pa.nulls(table.num_rows, f.type)
         )
     return columns
 
 
-def _as_wire(name: str, column: pa.ChunkedArray, max_decoded_bytes: int) -> pa.ChunkedArray:
+def as_wire(name: str, column: pa.ChunkedArray, max_decoded_bytes: int) -> pa.ChunkedArray:
+    """The column of a field in the contract's type; raises ReadingRejected as `wire_columns`."""
     if pa.types.is_dictionary(column.type):
         if _unfolded_bytes(column) > max_decoded_bytes:
             raise ReadingRejected(
