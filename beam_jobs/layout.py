@@ -37,7 +37,7 @@ from ami_contract.lake import HOUR, DataDir, floor_hour, hour_folder, hour_of_fo
 from ami_contract.reading import MAX_EVENT_LEAD
 from ami_store.files import TEMPORARY_PREFIX, atomic_path, fsync_folder, locked, write_bytes
 from beam_jobs.archive import ARROW_SCHEMA
-from beam_jobs.archive_split import Key, Place, PoleMinute, pole_minutes, split_line, split_payload
+from beam_jobs.archive_places import Key, Place, PoleMinute, pole_minutes, split_line, split_payload
 from beam_jobs.sinks import write_arrow_file
 
 log = logging.getLogger("ami.archive")

@@ -1,4 +1,4 @@
-"""The archive's split: reads archived lines and rows, gives their parts by place.
+"""Places in the archive: reads archived lines and rows, gives their parts by pole and minute.
 
 A place is any value made of a reading's `pole_id` and the minute of its `event_ts`: `pole_minutes`
 gives the files of the layout, `within` the hours of a replay. A line or row whose readings share
@@ -8,7 +8,6 @@ readings, in their order.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Hashable, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -91,20 +90,20 @@ def split_line(line: bytes, place: Place[Key]) -> dict[Key, bytes]:
     Raises:
         LakeError: it is no line of the archive.
     """
-    head, found, readings = line.partition(READINGS_KEY)
-    if not found or not line.endswith(LINE_END):
+    at = line.find(READINGS_KEY)
+    if at < 0 or not line.endswith(LINE_END):
         raise LakeError(f"not a line of the archive: {line[:200]!r}")
     stamps = _stamps(line)
     keys = _keys(set(stamps), place)
     if len(set(keys.values())) == 1:
         return {next(iter(keys.values())): line}
-    texts = texts_of(readings[: -len(LINE_END)])
+    head = line[: at + len(READINGS_KEY)]
+    texts = texts_of(line[len(head) : -len(LINE_END)])
     parts: dict[Key, list[bytes]] = {}
     for stamp, text in zip(stamps, texts, strict=True):
         parts.setdefault(keys[stamp], []).append(text)
     return {
-        key: b"".join((head, READINGS_KEY, b",".join(kept), LINE_END))
-        for key, kept in parts.items()
+        key: b"".join((head, b",".join(kept), LINE_END)) for key, kept in parts.items()
     }
 
 
@@ -204,12 +203,3 @@ def _take(table: pa.Table, rows: Sequence[int]) -> pa.Table:
     except pa.ArrowNotImplementedError:
         # Arrow takes no rows of some types (unions) that an unknown column may have.
         return pa.concat_tables([table.slice(row, 1) for row in rows])
-
-
-def head_of(line: bytes) -> dict[str, Any]:
-    """`message_id`, `publish_time`, `ingest_ts` and `attributes` of a line; raises LakeError."""
-    try:
-        head: dict[str, Any] = json.loads(line.partition(READINGS_KEY)[0] + b"}")
-    except ValueError as error:
-        raise LakeError(f"not a line of the archive ({error}): {line[:200]!r}") from error
-    return head
