@@ -8,6 +8,7 @@ readings, in their order.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Hashable, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -191,7 +192,7 @@ def _pole_and_time(payload: bytes) -> tuple[pa.Array, pa.Array]:
     options = pyarrow.ipc.IpcReadOptions(included_fields=wanted, use_threads=False)
     with pyarrow.ipc.open_stream(pa.BufferReader(payload), options=options) as stream:
         table = stream.read_all()
-    poles, stamps = (as_wire(name, table[name]) for name in names)
+    poles, stamps = (as_wire(name, table[name], sys.maxsize) for name in names)
     if poles.null_count or stamps.null_count:
         raise ValueError("a reading without pole_id or event_ts")
     return poles.combine_chunks(), stamps.combine_chunks()

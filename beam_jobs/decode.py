@@ -135,7 +135,7 @@ def decode(batch: MessageBatch, bounds: PayloadBounds) -> Decoded:
 
     Returns:
         One row per decodable reading (its values not yet checked), refusals for the rest. The
-        messages of its batch are decompressed.
+        messages of its batch are decompressed, but for those that were refused whole.
     """
     refusals: list[Refusal] = []
     plain = list(batch.messages)
@@ -151,7 +151,6 @@ def decode(batch: MessageBatch, bounds: PayloadBounds) -> Decoded:
                 texts.append(_wrapped(index, content_type, plain[index].data))
         except ReadingRejected as error:
             refusals.append(refuse_payload(index, message.data, error))
-    batch_in_plain = replace(batch, messages=plain)
     fast = [payload for payload in texts if payload.lines]
     parts = [_decode_together(fast, batch), *_decode_arrows(arrows, bounds)]
     parts += [_decode_singly(payload, batch) for payload in texts if not payload.lines]
@@ -164,8 +163,11 @@ def decode(batch: MessageBatch, bounds: PayloadBounds) -> Decoded:
         for part in parts
         for refusal in part.refusals
     ]
+    for refusal in refusals:
+        if refusal.row is None:
+            plain[refusal.message] = batch.messages[refusal.message]
     return Decoded(
-        batch_in_plain,
+        replace(batch, messages=plain),
         # One chunk: a chunk per message would make every later step pay per message.
         pa.concat_tables(tables).combine_chunks() if tables else DECODED_SCHEMA.empty_table(),
         refusals,

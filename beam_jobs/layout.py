@@ -148,7 +148,7 @@ def archive_files(
     segments = [path for path in segment_files(data) if _may_hold(path, start)]
     laid_out = _laid_out(data, start, end)
     unfinished, taken = _plans(data)
-    hidden = {plan.name for plan in unfinished} | _replaying(data)
+    hidden = {plan.name for plan in unfinished} | unfinished_replays(data)
     gone = {name for plan in taken for name in plan.inputs}
     return [
         path
@@ -210,9 +210,13 @@ def _plans(data: DataDir) -> tuple[list[Plan], list[Plan]]:
     return planned, committed
 
 
-def _replaying(data: DataDir) -> set[str]:
+def unfinished_replays(data: DataDir) -> set[str]:
     """Segments of dead-letter replays that are not committed; their letters still count."""
-    return {path.stem for path in data.deadletter_replaying.glob("[!.]*.json")}
+    return {
+        path.stem
+        for path in data.deadletter_replaying.glob("[!.]*.json")
+        if not (data.deadletter_replayed / path.name).exists()
+    }
 
 
 def read_lines(path: Path) -> Iterator[bytes]:
@@ -300,7 +304,7 @@ def _due(data: DataDir, layout: Layout, now: datetime, *, everything: bool) -> l
 
     Later ones may hold readings of those minutes too; what they hold of open ones is carried.
     """
-    waiting = _replaying(data)
+    waiting = unfinished_replays(data)
     found = [path for path in segment_files(data) if _stem(path) not in waiting]
     arrivals = {path: path.stat().st_mtime for path in found}
     boundary = (now - LATENESS).timestamp()

@@ -30,10 +30,12 @@ from ami_contract.errors import AmiError, LakeError, RejectionCode
 from ami_contract.lake import DataDir
 from ami_contract.reading import Attribute, ContentType
 from ami_store.files import TEMPORARY_PREFIX, locked, write_bytes
-from beam_jobs.bounded import run_bounded
-from beam_jobs.decode import content_type_of, decode
+from beam_jobs.archive import archived
+from beam_jobs.bounded import BoundedGraph
+from beam_jobs.decode import PayloadBounds, content_type_of, decode
 from beam_jobs.elements import Message, MessageBatch
-from beam_jobs.layout import commit_archive
+from beam_jobs.enrich import enrich
+from beam_jobs.layout import commit_archive, unfinished_replays
 from beam_jobs.pipeline import Ingest
 from beam_jobs.validate import validate
 
@@ -134,7 +136,7 @@ def letters(data: DataDir, choice: Choice = EVERY) -> Iterator[Letter]:
     """
     # Segments first: a replay that ends in between is then seen as ended.
     segments = sorted(data.deadletter.glob("segments/dt=*/hr=*/[!.]*.jsonl"))
-    unfinished = {path.stem for path in data.deadletter_replaying.glob("[!.]*.json")}
+    unfinished = unfinished_replays(data)
     seen = replayed_ids(data)
     for path in segments:
         if path.stem in unfinished:
@@ -239,7 +241,7 @@ def replay_letters(
     choice: Choice,
     *,
     now: datetime,
-    max_payload_bytes: int,
+    bounds: PayloadBounds,
     recorded_clock: bool = False,
     dry_run: bool = False,
     progress: Callable[[Replayed], None] = lambda done: None,
@@ -253,7 +255,7 @@ def replay_letters(
         data: the data folder.
         choice: which letters.
         now: clock of checks and `ingest_ts`.
-        max_payload_bytes: a larger payload is refused unread.
+        bounds: a larger payload is refused.
         recorded_clock: take each letter's own `ingest_ts` instead of `now`.
         dry_run: only judge them.
         progress: called after every chunk.
@@ -267,11 +269,11 @@ def replay_letters(
     done = Replayed()
     with _alone(data):
         if not dry_run:
-            finish_replays(data, max_payload_bytes=max_payload_bytes)
+            finish_replays(data, bounds)
         batch_now = now.astimezone(UTC)
         for chunk in _chunks(data, letters(data, choice), recorded_clock=recorded_clock):
             messages = [message for _, message in chunk]
-            verdicts = _judge(MessageBatch("judged", batch_now, messages), max_payload_bytes)
+            verdicts = _judge(MessageBatch("judged", batch_now, messages), bounds)
             done.letters += len(chunk)
             good = []
             for (letter, _), (stored, refused) in zip(chunk, verdicts, strict=True):
@@ -284,12 +286,12 @@ def replay_letters(
                 name = f"replay-{batch_now:%Y%m%dT%H%M%S%f}-{uuid4().hex[:8]}"
                 intent = _Intent(name, batch_now.isoformat(), recorded_clock, good)
                 write_bytes(_intent_file(data, name), json.dumps(asdict(intent)).encode())
-                _carry_out(data, intent, max_payload_bytes)
+                _carry_out(data, intent, bounds)
             progress(done)
     return done
 
 
-def finish_replays(data: DataDir, *, max_payload_bytes: int) -> None:
+def finish_replays(data: DataDir, bounds: PayloadBounds) -> None:
     """Finish replays of letters that were cut off; raises LakeError."""
     for folder in (data.deadletter_replaying, data.deadletter_replayed):
         for path in folder.glob(f"{TEMPORARY_PREFIX}*"):
@@ -300,21 +302,21 @@ def finish_replays(data: DataDir, *, max_payload_bytes: int) -> None:
             path.unlink(missing_ok=True)
         else:
             log.info("finishing the replay %s that was cut off", intent.name)
-            _carry_out(data, intent, max_payload_bytes)
+            _carry_out(data, intent, bounds)
 
 
 def _intent_file(data: DataDir, name: str) -> Path:
     return data.deadletter_replaying / f"{name}.json"
 
 
-def _carry_out(data: DataDir, intent: _Intent, max_payload_bytes: int) -> None:
+def _carry_out(data: DataDir, intent: _Intent, bounds: PayloadBounds) -> None:
     wanted = Choice(ids=frozenset(intent.ids))
     messages = [
         message_of(data, letter, recorded_clock=intent.recorded_clock)
         for letter in letters(data, wanted)
     ]
     batch = MessageBatch(intent.name, datetime.fromisoformat(intent.ingest_ts), messages)
-    run_bounded([batch], Ingest(data.root, max_payload_bytes=max_payload_bytes))
+    BoundedGraph(Ingest(data.root, bounds)).run([batch])
     record = {"ids": intent.ids, "ingest_ts": intent.ingest_ts}
     with commit_archive(data):
         write_bytes(
@@ -338,13 +340,15 @@ def _chunks(
         yield chunk
 
 
-def _judge(batch: MessageBatch, max_payload_bytes: int) -> list[tuple[int, Counter[str]]]:
+def _judge(batch: MessageBatch, bounds: PayloadBounds) -> list[tuple[int, Counter[str]]]:
     """Per message how many readings are good and what is refused by code.
 
     A message on which the code fails is found by halving, as the ingest does.
     """
     try:
-        found = validate(decode(batch, max_payload_bytes=max_payload_bytes))
+        found = validate(decode(batch, bounds))
+        enrich(found)
+        archived(found.batch, found.refusals)
     except AmiError:
         raise
     except Exception as error:
@@ -356,7 +360,7 @@ def _judge(batch: MessageBatch, max_payload_bytes: int) -> list[tuple[int, Count
         return [
             verdict
             for messages in halves
-            for verdict in _judge(replace(batch, messages=messages), max_payload_bytes)
+            for verdict in _judge(replace(batch, messages=messages), bounds)
         ]
     stored = Counter(found.readings["message"].to_pylist())
     refused: list[Counter[str]] = [Counter() for _ in batch.messages]

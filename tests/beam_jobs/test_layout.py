@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ingest_helpers import (
     ARROW,
-    MAX_PAYLOAD_BYTES,
+    BOUNDS,
     NDJSON,
     arrow_table,
     as_arrow,
@@ -67,7 +67,7 @@ def arrive(data: DataDir, segment: str, second: float, *payloads: tuple[str, byt
         for i, (kind, payload) in enumerate(payloads)
     ]
     batch = MessageBatch(segment, clock, messages)
-    found = validate(decode(batch, max_payload_bytes=MAX_PAYLOAD_BYTES))
+    found = validate(decode(batch, BOUNDS))
     for path in write_archived(data, batch, archived(batch, found.refusals)):
         os.utime(path, (clock.timestamp(), clock.timestamp()))
 
