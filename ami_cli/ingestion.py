@@ -16,6 +16,7 @@ from beam_jobs.decode import PayloadBounds
 from beam_jobs.import_map import load_map
 from beam_jobs.importer import ImportSummary, import_file
 from beam_jobs.intake import Limits
+from beam_jobs.layout import Layout, LayoutThread
 from beam_jobs.local import Totals, ingest
 
 _LOG_EVERY_S = 10.0
@@ -65,7 +66,14 @@ def run_ingest(settings: Settings, drain_s: float | None) -> Totals:
         logged_at, before = time.monotonic(), stored
 
     try:
-        with stopping_on_signals() as stop:
+        with (
+            stopping_on_signals() as stop,
+            LayoutThread(
+                settings.data,
+                Layout(settings.archive_minutes, settings.archive_gzip),
+                now=_now,
+            ),
+        ):
             totals = ingest(
                 settings.data,
                 source,

@@ -74,7 +74,9 @@ def write_with(target: Path, writer: Callable[[Path], object], *, durable: bool 
 
 
 @contextmanager
-def locked(path: Path, *, shared: bool = False, wait: bool = True, held: str = "") -> Iterator[None]:
+def locked(
+    path: Path, *, shared: bool = False, wait: bool = True, held: str = ""
+) -> Iterator[None]:
     """Hold a lock between processes for the block; a killed holder's lock is free again.
 
     Args:

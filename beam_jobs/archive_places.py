@@ -103,9 +103,7 @@ def split_line(line: bytes, place: Place[Key]) -> dict[Key, bytes]:
     parts: dict[Key, list[bytes]] = {}
     for stamp, text in zip(stamps, texts, strict=True):
         parts.setdefault(keys[stamp], []).append(text)
-    return {
-        key: b"".join((head, b",".join(kept), LINE_END)) for key, kept in parts.items()
-    }
+    return {key: b"".join((head, b",".join(kept), LINE_END)) for key, kept in parts.items()}
 
 
 def texts_of(readings: bytes) -> list[bytes]:

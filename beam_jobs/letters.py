@@ -319,9 +319,7 @@ def _carry_out(data: DataDir, intent: _Intent, bounds: PayloadBounds) -> None:
     BoundedGraph(Ingest(data.root, bounds)).run([batch])
     record = {"ids": intent.ids, "ingest_ts": intent.ingest_ts}
     with commit_archive(data):
-        write_bytes(
-            data.deadletter_replayed / f"{intent.name}.json", json.dumps(record).encode()
-        )
+        write_bytes(data.deadletter_replayed / f"{intent.name}.json", json.dumps(record).encode())
         _intent_file(data, intent.name).unlink()
 
 

@@ -207,7 +207,12 @@ def test_a_segment_that_somebody_changed_is_named_and_nothing_is_lost(data: Data
     arrive(data, "a", 1, json_of(sample(1, 1)))
     (path,) = segment_files(data)
     whole = path.read_bytes()
-    for broken in (whole[:-9], b"\n", whole.replace(b'"p1"', b'"../p1"'), whole.replace(b"T", b"X")):
+    for broken in (
+        whole[:-9],
+        b"\n",
+        whole.replace(b'"p1"', b'"../p1"'),
+        whole.replace(b"T", b"X"),
+    ):
         path.write_bytes(broken)
         with pytest.raises(LakeError, match=r"a\.jsonl"):
             round_at(data, 300, everything=True)
@@ -317,9 +322,7 @@ def test_any_interleaving_of_arrivals_rounds_and_kills_shows_every_reading_once(
             clock += what
         elif kind == "arrive":
             base = sum(expected.values())
-            readings = [
-                sample(clock + lag, base + i, pole) for i, (lag, pole) in enumerate(what)
-            ]
+            readings = [sample(clock + lag, base + i, pole) for i, (lag, pole) in enumerate(what)]
             expected.update(base + i for i in range(len(what)))
             payload = {
                 "json": lambda r: json_of(*r),

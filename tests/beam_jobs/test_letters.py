@@ -55,7 +55,9 @@ LATER = NOW + timedelta(hours=1)
 NARROW = PayloadBounds(max_payload_bytes=60, max_decoded_bytes=10_000)
 
 
-def take_in(data: DataDir, *messages: Message, bounds: PayloadBounds = BOUNDS, name: str = "seg") -> None:
+def take_in(
+    data: DataDir, *messages: Message, bounds: PayloadBounds = BOUNDS, name: str = "seg"
+) -> None:
     BoundedGraph(Ingest(data.root, bounds)).run([batch(*messages, segment=name)])
 
 
@@ -286,7 +288,9 @@ def test_letters_replayed_as_of_arrival_have_the_same_ids(data: DataDir) -> None
     messages = [message_of(data, letter, recorded_clock=True) for letter in letters(data)]
     take_in(other, *messages)
 
-    assert [replace_unknown(x) for x in letters(other)] == [replace_unknown(x) for x in letters(data)]
+    assert [replace_unknown(x) for x in letters(other)] == [
+        replace_unknown(x) for x in letters(data)
+    ]
 
 
 def replace_unknown(letter: Any) -> dict[str, Any]:
