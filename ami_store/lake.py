@@ -340,7 +340,8 @@ def compare_rebuilt(
             missing = row[0]
     except duckdb.Error as error:
         raise LakeError(f"cannot compare the hour {hour.start:%Y-%m-%d %H:00}Z: {error}") from error
-    missing = max(missing, hour.stored_rows - after[0])
+    if readable != stored:
+        missing = max(missing, hour.stored_rows - after[0])
     same = before == after and readable == stored
     text = None if same else f"{after[0]}-{after[1]}"
     return Rebuilt(hour, files, hour.stored_rows, after[0], missing, text)

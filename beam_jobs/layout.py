@@ -198,7 +198,8 @@ def _stem(path: Path) -> str:
 
 def _plans(data: DataDir) -> tuple[list[Plan], list[Plan]]:
     """Plans of rounds in hand, by whether their outputs count: not yet, already."""
-    planned, committed = [], []
+    planned: list[Plan] = []
+    committed: list[Plan] = []
     for path in sorted(data.archive_rounds.glob("[!.]*.json")):
         try:
             plan = Plan(**json.loads(path.read_bytes()))

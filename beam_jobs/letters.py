@@ -2,8 +2,8 @@
 
 A letter counts until its id stands in a file of `deadletter/replayed/`. A replay of letters writes
 
-    intent replaying/<name>.json → archive, landing and letters of what is left → replayed/<name>.json
-    → intent deleted
+    intent replaying/<name>.json → archive, landing, letters of what is left →
+    replayed/<name>.json → intent deleted
 
 under names made of <name> alone. Until the third step its letters count and what it wrote to the
 archive does not; one that was cut off is finished first by the next.

@@ -368,9 +368,9 @@ def message_of_line(line: bytes) -> Message:
         LakeError: it is no line of the archive.
     """
     at = line.find(READINGS_KEY)
+    if at < 0 or not line.endswith(LINE_END):
+        raise LakeError(f"not a line of the archive: {line[:200]!r}")
     try:
-        if at < 0 or not line.endswith(LINE_END):
-            raise ValueError("it does not hold readings")
         head = json.loads(line[:at] + b"}")
         times = [datetime.fromisoformat(head[name]) for name in ("publish_time", "ingest_ts")]
         attributes: dict[str, str] = head["attributes"]
