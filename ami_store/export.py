@@ -91,7 +91,7 @@ def export(
             types = {row[0]: row[1] for row in con.execute(f"DESCRIBE {source}").fetchall()}
             time = _time_column(order.table, types)
             sql, parameters = _query(order, source, types, time)
-            reader = con.execute(sql, parameters).to_arrow_reader(_BATCH_ROWS)
+            reader = con.sql(sql, params=parameters).to_arrow_reader(_BATCH_ROWS)
             rows, files = _write(order, reader, progress)
     except duckdb.Error as error:
         raise WarehouseError(f"cannot export {order.table}: {error}") from error

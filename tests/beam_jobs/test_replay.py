@@ -236,7 +236,7 @@ def test_what_lands_while_hours_are_rebuilt_stays_and_is_not_doubled(filled: Dat
 
     in_place(filled, report=meanwhile)
     other = DataDir(filled.root / "other")
-    take_in(other, fresh)
+    take_in(other, fresh, per_batch=8)
     assert rows(filled) == before + rows(other)
     in_place(filled)
     assert rows(filled) == before + rows(other)
