@@ -13,7 +13,7 @@ COMPILE := $(UV) pip compile pyproject.toml --universal --python-version 3.11 \
 INSTALL_PROJECT := $(UV) pip install --quiet --no-deps --editable .
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-full lint format typecheck bench render lock clean clean-data
+.PHONY: help setup demo up smoke test test-full lint format typecheck bench render lock clean clean-data
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort \
@@ -24,6 +24,9 @@ demo: .venv/.runtime ## the whole platform on simulated meters, with the Dagster
 
 up: .venv/.runtime ## Pub/Sub, ingest and Dagster, without simulated meters
 	@$(BIN)/ami up
+
+smoke: .venv/.runtime ## two meters for two minutes in real time: stored, balanced, the one sag found
+	@$(BIN)/ami smoke
 
 setup: .venv/.dev ## install everything, test tools included
 

@@ -160,7 +160,7 @@ In another terminal, from this folder:
   .venv/bin/ami sql "select meter_id, start_ts, duration_s, min_voltage_v, severity, scope
                      from voltage_events order by start_ts desc limit 10"
   .venv/bin/ami sql "select pole_id, hour_ts, score, pct_low, energy_kwh from pole_health_hourly"
-  .venv/bin/ami ledger       # per meter: expected = stored + dead-lettered + lost
+  .venv/bin/ami ledger       # expected = stored + dead-lettered + lost + not sampled
   .venv/bin/ami build        # what has come since, now and not at the next tick
 
 Data and logs are in {settings.data_dir}. Ctrl-C stops everything; then

@@ -136,11 +136,21 @@ def ingest(
         float | None,
         typer.Option(help="Stop after this many seconds without a message."),
     ] = None,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=65535,
+            help="Loopback port for Prometheus, 0: none; default AMI_INGEST_METRICS_PORT.",
+        ),
+    ] = None,
 ) -> None:
     """Store what arrives on the subscription, until stopped."""
     from ami_cli.ingestion import run_ingest
 
-    run_ingest(settings(), drain)
+    found = settings()
+    port = found.ingest_metrics_port if metrics_port is None else metrics_port
+    run_ingest(found, drain, port)
 
 
 @app.command()
@@ -276,13 +286,21 @@ def import_(
 
 @app.command()
 def ledger(
+    start: Annotated[
+        str | None, typer.Option("--from", help="Only readings taken from then on (UTC).")
+    ] = None,
+    end: Annotated[
+        str | None, typer.Option("--to", help="Only readings taken before then (UTC).")
+    ] = None,
     truth: Annotated[Path | None, typer.Option(help="Ground truth of the simulated runs.")] = None,
     output: Annotated[str, typer.Option("--format", help="table, csv or json.")] = "table",
 ) -> None:
-    """Balance every meter: expected = stored + dead-lettered + lost; exit 1 unless it closes."""
+    """Balance every meter: expected = stored + dead-lettered + lost + not sampled; else exit 1."""
     from ami_cli.query import print_ledger
+    from ami_store.ledger import Window
 
-    print_ledger(settings(), truth, output)
+    window = Window(parse_time(start) if start else None, parse_time(end) if end else None)
+    print_ledger(settings(), truth, window, output)
 
 
 @app.command()
@@ -337,6 +355,14 @@ def demo(
         run_check(settings(), config)
     else:
         run_demo(settings(), config)
+
+
+@app.command()
+def smoke() -> None:
+    """Two meters for two minutes in real time through the whole platform; verifies and exits."""
+    from ami_cli.smoke import run_smoke
+
+    run_smoke(settings())
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ import typer
 
 from ami_contract.errors import SettingsError
 from ami_contract.settings import Settings
-from ami_store.ledger import LedgerRow, balance
+from ami_store.ledger import LedgerRow, Window, balance
 from ami_store.warehouse import query
 
 FORMATS = ("table", "csv", "json")
@@ -105,10 +105,10 @@ def print_query(settings: Settings, statement: str, output: str) -> None:
     print_rows(answer.columns, answer.rows, output)
 
 
-def print_ledger(settings: Settings, truth: Path | None, output: str) -> None:
+def print_ledger(settings: Settings, truth: Path | None, window: Window, output: str) -> None:
     """Print the balance of every meter; exit status 1 when it does not close."""
     check_format(output)
-    ledger = balance(settings.data, truth)
+    ledger = balance(settings.data, truth, window)
     columns = [field.name for field in fields(LedgerRow)]
     print_rows(columns, [astuple(row) for row in [*ledger.rows, ledger.total]], output)
     for problem in ledger.problems:

@@ -54,6 +54,7 @@ class RejectionCode(StrEnum):
     TIMESTAMP_IN_FUTURE = "timestamp_in_future"
     BAD_IDENTIFIER = "bad_identifier"
     PROCESSING_FAILED = "processing_failed"
+    WAREHOUSE_REFUSED = "warehouse_refused"
 
 
 class ReadingRejected(AmiError):

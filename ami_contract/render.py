@@ -14,6 +14,7 @@ import pyarrow as pa
 import yaml
 from pydantic_core import PydanticUndefined
 
+from ami_contract.live import LIVE_AGGREGATE_FIELDS
 from ami_contract.reading import (
     IDENTIFIER_PATTERN,
     KNOWN_QUALITY_FLAGS,
@@ -192,6 +193,7 @@ def rendered() -> dict[Path, str]:
     return {
         GENERATED / "reading.schema.json": json_schema(),
         GENERATED / "raw_meter_readings.bigquery.json": bigquery_schema(),
+        GENERATED / "minute_agg_pole_live.bigquery.json": bigquery_schema(LIVE_AGGREGATE_FIELDS),
         GENERATED / "meters.bigquery.json": bigquery_schema(REGISTRY_FIELDS),
         GENERATED / "lake.duckdb.sql": duckdb_ddl(),
         GENERATED / "lake.dbt_sources.yml": sources,

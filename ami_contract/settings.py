@@ -51,6 +51,9 @@ class Settings(BaseSettings):
     ingest_max_wait_s: float = Field(
         1.0, gt=0, le=60, description="Longest time a micro-batch collects, in seconds."
     )
+    ingest_metrics_port: int = Field(
+        0, ge=0, le=65535, description="Loopback port of the ingest's Prometheus metrics; 0: none."
+    )
     max_payload_bytes: int = Field(
         8 * 1024 * 1024,
         ge=1024,

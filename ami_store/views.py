@@ -6,10 +6,15 @@ lands or is compacted meanwhile.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 
+from ami_contract.errors import LakeError
 from ami_contract.lake import DataDir, hour_folder
 from ami_contract.reading import ROW_FIELDS, Field
 from ami_contract.registry import REGISTRY_FIELDS
@@ -27,8 +32,8 @@ def _select(fields: tuple[Field, ...], files: list[Path]) -> str:
     return f"SELECT {columns} FROM read_parquet({file_list(files)})"
 
 
-def lake_views(data: DataDir) -> dict[str, str]:
-    """Body of each view of the lake's tables, by table name, as the lake stands now."""
+def lake_files(data: DataDir) -> tuple[list[Path], list[Path]]:
+    """Files that count as the lake stands now: of compacted readings, and all others."""
     compacted: list[Path] = []
     others: list[Path] = []
     for hour in hours(data):
@@ -36,6 +41,35 @@ def lake_views(data: DataDir) -> dict[str, str]:
         compacted += [folder / name for name in hour.manifest.readings]
         others += [folder / name for name in hour.manifest.copies]
         others += hour.pending
+    return compacted, others
+
+
+@contextmanager
+def reading_lake_files(data: DataDir) -> Iterator[None]:
+    """A DuckDB error inside becomes a LakeError that names the damaged Parquet file.
+
+    Raises:
+        LakeError: a file of the lake cannot be read. An error for which no file can be blamed
+            passes on as it is.
+    """
+    try:
+        yield
+    except duckdb.Error as error:
+        compacted, others = lake_files(data)
+        for path in [*compacted, *others]:
+            try:
+                pq.read_table(path)
+            except (OSError, pa.ArrowException) as damage:
+                raise LakeError(
+                    f"{path} cannot be read ({damage}); restore it from a backup, or move it away "
+                    "and replay its readings from the archive"
+                ) from error
+        raise
+
+
+def lake_views(data: DataDir) -> dict[str, str]:
+    """Body of each view of the lake's tables, by table name, as the lake stands now."""
+    compacted, others = lake_files(data)
     return {
         "raw_meter_readings": _select(ROW_FIELDS, compacted + others),
         "compacted_readings": _select(COMPACTED_FIELDS, compacted),

@@ -21,7 +21,8 @@ import pyarrow as pa
 import pyarrow.ipc
 
 from ami_contract.reading import TIMESTAMP, ContentType
-from beam_jobs.decode import SPLITTERS, content_type_of, read_arrow
+from beam_jobs.checks import SPLITTERS, reading_texts
+from beam_jobs.decode import content_type_of, read_arrow
 from beam_jobs.elements import Message, MessageBatch, Refusal
 
 ARROW_SCHEMA: Final[pa.Schema] = pa.schema(
@@ -152,6 +153,8 @@ def _readings(content_type: ContentType, data: bytes, refused: set[Any]) -> byte
         text = data.strip()
         readings = text[1:-1] if text.startswith(b"[") else text
         return readings.translate(_LINE_ENDS) if b"\n" in data or b"\r" in data else readings
-    parts = SPLITTERS[content_type](data)
-    kept = [part.text.encode() for row, part in enumerate(parts) if row not in refused]
+    texts = reading_texts(content_type, data)
+    if texts is None:
+        texts = [part.text.encode() for part in SPLITTERS[content_type](data)]
+    kept = [text for row, text in enumerate(texts) if row not in refused]
     return b",".join(kept).translate(_LINE_ENDS)

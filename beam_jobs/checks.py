@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
+import msgspec
 import pyarrow as pa
 
 from ami_contract.errors import ReadingRejected, RejectionCode
@@ -21,6 +22,7 @@ from ami_contract.reading import (
     MAX_EVENT_LEAD,
     OLDEST_EVENT_TS,
     READING_FIELDS,
+    ContentType,
     Field,
 )
 from beam_jobs.timestamps import lacks_zone, parse_timestamp
@@ -30,6 +32,8 @@ JSON_BLANKS: Final = " \t\n\r"
 _BLANK: Final = re.compile(rf"[{JSON_BLANKS}]*")
 INT64_MAX: Final = 2**63 - 1
 _SHOWN: Final = 80
+_ONE_TEXT: Final = msgspec.json.Decoder(msgspec.Raw)
+_TEXTS: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _LONGEST_INTEGER: Final = 400
 
 
@@ -124,6 +128,45 @@ def split_ndjson(payload: bytes) -> list[Part]:
     return parts
 
 
+def reading_texts(content_type: ContentType, payload: bytes) -> list[bytes] | None:
+    """Texts of a text payload's readings, verbatim; None when only the exact splitters can tell.
+
+    An order of magnitude faster than `split_json`: nothing is decoded.
+    """
+    if content_type is ContentType.NDJSON:
+        blanks = JSON_BLANKS.encode()
+        return [text for line in payload.split(b"\n") if (text := line.strip(blanks))]
+    try:
+        text = bytes(_ONE_TEXT.decode(payload)).strip()
+        if text.startswith(b"["):
+            return [bytes(each) for each in _TEXTS.decode(text)]
+        return [text] if text.startswith(b"{") else None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def parts_at(content_type: ContentType, payload: bytes, rows: Iterable[int]) -> dict[int, Part]:
+    """The readings at some rows of a text payload.
+
+    Raises:
+        ReadingRejected: the payload cannot be split.
+    """
+    texts = reading_texts(content_type, payload)
+    if texts is None:
+        parts = SPLITTERS[content_type](payload)
+        return {row: parts[row] for row in rows}
+    return {row: part_of(texts[row]) for row in rows}
+
+
+def part_of(text: bytes) -> Part:
+    """The reading that one JSON text decodes to, or why it does not."""
+    readable = text.decode(errors="replace")
+    try:
+        return Part(decode_text(text), _decode(readable))
+    except ReadingRejected as error:
+        return Part(readable, None, error)
+
+
 def decode_text(payload: bytes) -> str:
     """Payload as text; raises ReadingRejected when it is not UTF-8."""
     try:
@@ -132,6 +175,12 @@ def decode_text(payload: bytes) -> str:
         raise ReadingRejected(
             RejectionCode.NOT_UTF8, None, f"byte {error.start} is not UTF-8"
         ) from error
+
+
+SPLITTERS: Final[dict[ContentType, Callable[[bytes], list[Part]]]] = {
+    ContentType.JSON: split_json,
+    ContentType.NDJSON: split_ndjson,
+}
 
 
 def check_reading(reading: object, *, now: datetime) -> dict[str, Any]:

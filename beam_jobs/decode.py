@@ -7,13 +7,14 @@ batch is halved until the payload at fault stands alone; only that one is read r
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from operator import itemgetter
-from typing import Any, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 
+import msgspec
 import numpy as np
 import orjson
 import pyarrow as pa
@@ -33,18 +34,17 @@ from ami_contract.reading import (
 from beam_jobs.checks import (
     INT64_MAX,
     JSON_BLANKS,
+    SPLITTERS,
     Part,
     check_reading,
     decode_text,
     is_text,
-    split_json,
-    split_ndjson,
+    part_of,
+    reading_texts,
 )
 from beam_jobs.compression import check_arrow_size, decompress
 from beam_jobs.elements import (
     DECODED_SCHEMA,
-    MESSAGE_COLUMN,
-    ROW_COLUMN,
     Decoded,
     Message,
     MessageBatch,
@@ -54,6 +54,7 @@ from beam_jobs.timestamps import parse_timestamps
 
 _NAMES: Final = tuple(f.name for f in READING_FIELDS)
 _KNOWN: Final = frozenset(_NAMES)
+_QUOTED_NAMES: Final = tuple(f'"{name}"'.encode() for name in _NAMES)
 _JSON_TYPE: Final = pa.struct(
     [(f.name, pa.string() if pa.types.is_timestamp(f.type) else f.type) for f in READING_FIELDS]
 )
@@ -73,11 +74,6 @@ _ONE_THREAD: Final = pyarrow.ipc.IpcReadOptions(use_threads=False)
 _READER_COUNT: Final = os.cpu_count() or 1
 _READERS: Final = ThreadPoolExecutor(_READER_COUNT, thread_name_prefix="arrow-reader")
 
-SPLITTERS: Final[dict[ContentType, Callable[[bytes], list[Part]]]] = {
-    ContentType.JSON: split_json,
-    ContentType.NDJSON: split_ndjson,
-}
-
 
 @dataclass(frozen=True)
 class PayloadBounds:
@@ -96,8 +92,8 @@ class _Payload(NamedTuple):
     message: int
     content_type: ContentType
     data: bytes
-    lines: list[bytes]
-    one_each: bool
+    texts: list[bytes]
+    is_array: bool
 
 
 class _Partial(NamedTuple):
@@ -148,12 +144,12 @@ def decode(batch: MessageBatch, bounds: PayloadBounds) -> Decoded:
             if content_type is ContentType.ARROW:
                 arrows.append((index, plain[index].data))
             else:
-                texts.append(_wrapped(index, content_type, plain[index].data))
+                texts.append(_plain(index, content_type, plain[index].data))
         except ReadingRejected as error:
             refusals.append(refuse_payload(index, message.data, error))
-    fast = [payload for payload in texts if payload.lines]
+    fast = [payload for payload in texts if payload.texts]
     parts = [_decode_together(fast, batch), *_decode_arrows(arrows, bounds)]
-    parts += [_decode_singly(payload, batch) for payload in texts if not payload.lines]
+    parts += [_decode_singly(payload, batch) for payload in texts if not payload.texts]
     tables = [table for part in parts for table in part.readings]
     refusals += [
         # A payload refused whole is kept as it came.
@@ -229,19 +225,17 @@ def _decompressed(message: Message, bounds: PayloadBounds) -> Message:
     return message
 
 
-def _wrapped(index: int, content_type: ContentType, data: bytes) -> _Payload:
-    """A payload as lines `{"r":[…]}` for the common parse; without lines when it needs care."""
+def _plain(index: int, content_type: ContentType, data: bytes) -> _Payload:
+    """A payload as texts for the common parse; without texts when it needs care."""
     if not data.isascii():
         decode_text(data)
     texts = [data.strip(_BLANKS)]
     if content_type is ContentType.NDJSON:
         texts = [text for line in data.split(b"\n") if (text := line.strip(_BLANKS))]
     if any(b"\n" in text or b"\r" in text for text in texts):
-        return _Payload(index, content_type, data, [], one_each=False)
-    if content_type is ContentType.JSON and texts[0].startswith(b"["):
-        return _Payload(index, content_type, data, [b'{"r":' + texts[0] + b"}"], one_each=False)
-    lines = [b'{"r":[' + text + b"]}" for text in texts]
-    return _Payload(index, content_type, data, lines, one_each=True)
+        texts = []
+    is_array = content_type is ContentType.JSON and bool(texts) and texts[0].startswith(b"[")
+    return _Payload(index, content_type, data, texts, is_array)
 
 
 def _decode_together(payloads: Sequence[_Payload], batch: MessageBatch) -> _Partial:
@@ -264,7 +258,7 @@ def _decode_together(payloads: Sequence[_Payload], batch: MessageBatch) -> _Part
 
 def _parse(payloads: Sequence[_Payload]) -> _Partial:
     """All payloads in one pass; raises ArrowInvalid or ValueError when any of them is not plain."""
-    lines = [line for payload in payloads for line in payload.lines]
+    lines = _as_lines(payloads)
     try:
         table, unknown_fields = _read_lines(lines, _KNOWN_ONLY), 0
     except pa.ArrowInvalid as error:
@@ -272,10 +266,10 @@ def _parse(payloads: Sequence[_Payload]) -> _Partial:
             raise
         table = _read_lines(lines, _UNKNOWN_LEFT_OUT)
         unknown_fields = _unknown_fields(lines)
-    if table.num_rows != len(lines):
+    if table.num_rows != sum(len(payload.texts) for payload in payloads):
         raise ValueError("a payload holds more than one JSON text")
-    owners = np.repeat(np.arange(len(payloads)), [len(payload.lines) for payload in payloads])
-    one_each = np.array([payload.one_each for payload in payloads])[owners]
+    owners = np.repeat(np.arange(len(payloads)), [len(payload.texts) for payload in payloads])
+    one_each = np.array([not payload.is_array for payload in payloads])[owners]
     lists = table["r"].combine_chunks()
     counts = pc.list_value_length(lists).fill_null(-1).to_numpy(zero_copy_only=False)
     if (counts < 0).any() or (counts[one_each] != 1).any():
@@ -290,23 +284,46 @@ def _parse(payloads: Sequence[_Payload]) -> _Partial:
     return _Partial([_placed(list(columns.values()), messages, sizes)], [], unknown_fields)
 
 
-def _read_lines(lines: Sequence[bytes], options: pyarrow.json.ParseOptions) -> pa.Table:
-    longest = max(len(line) for line in lines)
+def _as_lines(payloads: Sequence[_Payload]) -> bytes:
+    """All texts as lines `{"r":[…]}`, put together in one go: each copy of a payload costs."""
+    pieces: list[bytes] = []
+    for payload in payloads:
+        before, after = (b'{"r":', b"}\n") if payload.is_array else (b'{"r":[', b"]}\n")
+        for text in payload.texts:
+            pieces += (before, text, after)
+    return b"".join(pieces)
+
+
+def _read_lines(lines: bytes, options: pyarrow.json.ParseOptions) -> pa.Table:
+    # A block must hold a whole line.
+    block_bytes = _LEAST_BLOCK_BYTES
+    while block_bytes < len(lines) and _longest_exceeds(lines, block_bytes):
+        block_bytes *= 2
     return pyarrow.json.read_json(
-        pa.BufferReader(b"\n".join(lines)),
-        read_options=pyarrow.json.ReadOptions(block_size=max(_LEAST_BLOCK_BYTES, longest + 1)),
+        pa.BufferReader(lines),
+        read_options=pyarrow.json.ReadOptions(block_size=block_bytes),
         parse_options=options,
     )
 
 
-def _unknown_fields(lines: Sequence[bytes]) -> int:
+def _longest_exceeds(lines: bytes, size: int) -> bool:
+    start = 0
+    while len(lines) - start > size:
+        end = lines.rfind(b"\n", start, start + size)
+        if end < 0:
+            return True
+        start = end + 1
+    return False
+
+
+def _unknown_fields(lines: bytes) -> int:
     """How many fields of the readings the parse has left out.
 
     Raises:
         ValueError: what was left out is no field of a reading, so a payload is not plain JSON.
     """
     count = 0
-    for line in lines:
+    for line in lines.splitlines():
         wrapped = orjson.loads(line)
         if wrapped.keys() != {"r"}:
             raise ValueError("a payload is more than its readings")
@@ -315,26 +332,81 @@ def _unknown_fields(lines: Sequence[bytes]) -> int:
 
 
 def _decode_singly(payload: _Payload, batch: MessageBatch) -> _Partial:
-    """One payload, reading by reading, by the exact judge."""
-    rows: list[dict[str, Any]] = []
+    """One payload, reading by reading; those that are not plain go to the exact judge."""
+    columns: list[list[Any]] = [[] for _ in _NAMES]
+    kept: list[int] = []
     refusals: list[Refusal] = []
     unknown_fields = 0
     now = batch.ingest_ts_of(batch.messages[payload.message])
+    texts = reading_texts(payload.content_type, payload.data)
     try:
-        parts = SPLITTERS[payload.content_type](payload.data)
+        readings: Sequence[bytes | Part] = (
+            SPLITTERS[payload.content_type](payload.data) if texts is None else texts
+        )
     except ReadingRejected as error:
         return _Partial([], [refuse_payload(payload.message, payload.data, error)], 0)
-    for row, part in enumerate(parts):
-        try:
-            if part.error:
-                raise part.error
-            checked = check_reading(part.value, now=now)
-        except ReadingRejected as error:
-            refusals.append(refuse_reading(payload.message, row, part, error))
+    for row, reading in enumerate(readings):
+        plain = _plain_reading(reading) if isinstance(reading, bytes) else None
+        if plain:
+            values: tuple[Any, ...] = msgspec.structs.astuple(plain)
         else:
-            rows.append(checked | {MESSAGE_COLUMN: payload.message, ROW_COLUMN: row})
+            part = reading if isinstance(reading, Part) else part_of(reading)
+            try:
+                if part.error:
+                    raise part.error
+                checked = check_reading(part.value, now=now)
+            except ReadingRejected as error:
+                refusals.append(refuse_reading(payload.message, row, part, error))
+                continue
+            values = (checked.pop("event_ts").isoformat(), *checked.values())
             unknown_fields += len(part.value.keys() - _KNOWN)
-    return _Partial([pa.Table.from_pylist(rows, DECODED_SCHEMA)], refusals, unknown_fields)
+        kept.append(row)
+        for column, value in zip(columns, values, strict=True):
+            column.append(value)
+    return _Partial([_table(columns, payload.message, kept)], refusals, unknown_fields)
+
+
+class _Reading(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    """A reading whose fields have the types of the contract; their values are not judged here."""
+
+    event_ts: str
+    meter_id: str
+    pole_id: str
+    seq: Annotated[int, msgspec.Meta(ge=-INT64_MAX, le=INT64_MAX)]
+    voltage_v: float
+    current_a: float
+    power_kw: float
+    reactive_kvar: float | None = None
+    freq_hz: float | None = None
+    quality_flags: list[str] | None = None
+
+
+_READING: Final = msgspec.json.Decoder(_Reading)
+
+
+def _plain_reading(text: bytes) -> _Reading | None:
+    """The reading, where nothing about its text is in doubt; else None."""
+    # An escape may hide a key that stands twice; the decoder would take the last of them.
+    if b"\\" in text or any(text.count(key) > 1 for key in _QUOTED_NAMES):
+        return None
+    try:
+        return _READING.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _table(columns: list[list[Any]], message: int, rows: list[int]) -> pa.Table:
+    texts, *values = columns
+    fields = READING_FIELDS[1:]
+    return pa.table(
+        [
+            parse_timestamps(pa.array(texts, pa.string())),
+            *(pa.array(column, f.type) for column, f in zip(values, fields, strict=True)),
+            pa.array([message] * len(rows), pa.int32()),
+            pa.array(rows, pa.int32()),
+        ],
+        schema=DECODED_SCHEMA,
+    )
 
 
 def read_arrow(data: bytes) -> pa.Table:

@@ -20,8 +20,8 @@ from ami_contract.reading import (
     ContentType,
     Field,
 )
-from beam_jobs.checks import Part, check_reading
-from beam_jobs.decode import SPLITTERS, content_type_of, read_arrow, refuse_reading
+from beam_jobs.checks import Part, check_reading, parts_at
+from beam_jobs.decode import content_type_of, read_arrow, refuse_reading
 from beam_jobs.elements import (
     DECODED_SCHEMA,
     MESSAGE_COLUMN,
@@ -115,18 +115,21 @@ def _explain(bad: pa.Table, batch: MessageBatch) -> tuple[pa.Table, list[Refusal
     messages = batch.messages
     refusals: list[Refusal] = []
     rows: list[dict[str, Any]] = []
-    parts: dict[int, list[Part]] = {}
-    places = zip(bad[MESSAGE_COLUMN].to_pylist(), bad[ROW_COLUMN].to_pylist(), strict=True)
-    for index, row in places:
-        if index not in parts:
-            parts = {index: _parts(messages[index])}
-        part = parts[index][row]
-        try:
-            checked = check_reading(part.value, now=batch.ingest_ts_of(messages[index]))
-        except ReadingRejected as error:
-            refusals.append(refuse_reading(index, row, part, error))
-        else:
-            rows.append(checked | {MESSAGE_COLUMN: index, ROW_COLUMN: row})
+    places: dict[int, list[int]] = {}
+    for index, row in zip(
+        bad[MESSAGE_COLUMN].to_pylist(), bad[ROW_COLUMN].to_pylist(), strict=True
+    ):
+        places.setdefault(index, []).append(row)
+    for index, bad_rows in places.items():
+        for row, part in _parts(messages[index], bad_rows).items():
+            try:
+                if part.error:
+                    raise part.error
+                checked = check_reading(part.value, now=batch.ingest_ts_of(messages[index]))
+            except ReadingRejected as error:
+                refusals.append(refuse_reading(index, row, part, error))
+            else:
+                rows.append(checked | {MESSAGE_COLUMN: index, ROW_COLUMN: row})
     return pa.Table.from_pylist(rows, DECODED_SCHEMA), refusals
 
 
@@ -172,16 +175,19 @@ def _run(refusals: list[Refusal], batch: MessageBatch) -> Refusal:
     )
 
 
-def _parts(message: Message) -> list[Part]:
+def _parts(message: Message, rows: list[int]) -> dict[int, Part]:
     content_type = content_type_of(message.attributes)
     if content_type is not ContentType.ARROW:
-        return SPLITTERS[content_type](message.data)
-    return [Part(_as_json(reading), reading) for reading in _arrow_readings(message.data)]
+        return parts_at(content_type, message.data, rows)
+    readings = _arrow_readings(message.data, rows)
+    return {
+        row: Part(_as_json(reading), reading) for row, reading in zip(rows, readings, strict=True)
+    }
 
 
-def _arrow_readings(data: bytes) -> list[dict[str, Any]]:
-    """Contract fields of an Arrow payload, times as RFC 3339 text."""
-    table = read_arrow(data)
+def _arrow_readings(data: bytes, rows: list[int]) -> list[dict[str, Any]]:
+    """Contract fields of some rows of an Arrow payload, times as RFC 3339 text."""
+    table = read_arrow(data).take(rows)
     table = table.select([f.name for f in READING_FIELDS if f.name in table.column_names])
     for index, field in enumerate(table.schema):
         if pa.types.is_timestamp(field.type):

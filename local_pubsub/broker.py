@@ -1,24 +1,36 @@
 """Reads publishes, pulls and acks by resource name; gives durable, at-least-once delivery.
 
 Ties the journal (what survives), its committer (when it survives), the payload cache and one
-queue per subscription together. Knows nothing of gRPC: resources are names plus opaque bytes.
+queue per subscription together. Knows nothing of gRPC: a resource is a name plus its serialised
+form.
 """
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from local_pubsub.committer import Committer
-from local_pubsub.errors import AlreadyExists, NotFound
+from local_pubsub.dead_letters import dead_letter_copy
+from local_pubsub.errors import AlreadyExists, FailedPrecondition, NotFound
 from local_pubsub.journal import Journal, StoredMessage, StoredSubscription, StoredTopic
-from local_pubsub.leases import Consumer, Delivery, QueueCounters, SubscriptionQueue
+from local_pubsub.leases import Consumer, Delivery, Exhausted, QueueCounters, SubscriptionQueue
 from local_pubsub.payloads import PayloadCache
+from local_pubsub.policies import DeliveryPolicy, policy_of
+from local_pubsub.upkeep import Upkeep
+
+logger = logging.getLogger(__name__)
 
 CACHE_BYTES = 64 * 1024 * 1024
 FLUSH_INTERVAL_S = 0.1
+UPKEEP_INTERVAL_S = 1.0
+_RETENTION_EVERY_ROUNDS = 10
+_EXPIRE_STEP_MESSAGES = 5000
+_FORWARD_STEP_BYTES = 16 * 1024 * 1024
 
 
 @dataclass(eq=False, slots=True)
@@ -33,22 +45,33 @@ class Topic:
 
 @dataclass(eq=False, slots=True)
 class Subscription:
-    """A living subscription; `topic` is None once its topic is deleted."""
+    """A living subscription; `topic` is None once it is deleted or the subscription detached."""
 
     name: str
     topic_id: int
     config: bytes
+    policy: DeliveryPolicy
     queue: SubscriptionQueue
     topic: Topic | None
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveredMessage:
-    """One message on its way to a client."""
+    """One message on its way to a client; `delivery_attempt` is 0 without dead-letter policy."""
 
     message_id: int
     ack_id: str
     stored: StoredMessage
+    delivery_attempt: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Appended:
+    """Messages in the journal: their receivers, ids from `first_id` on, and time [µs]."""
+
+    receivers: list[Subscription]
+    first_id: int
+    publish_time_us: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +108,12 @@ class Broker:
         wall_clock_us: Callable[[], int] = lambda: time.time_ns() // 1000,
         cache_bytes: int = CACHE_BYTES,
         flush_interval_s: float = FLUSH_INTERVAL_S,
+        upkeep_interval_s: float = UPKEEP_INTERVAL_S,
     ) -> None:
         """Open the journal in `directory` and take up what an earlier run left.
 
-        `clock` [s] drives ack deadlines, `wall_clock_us` gives publish times. Raises
-        sqlite3.Error when the journal cannot be opened.
+        `clock` [s] drives ack deadlines and backoffs, `wall_clock_us` gives publish times and
+        the age of messages. Raises sqlite3.Error when the journal cannot be opened.
         """
         self._clock = clock
         self._wall_clock_us = wall_clock_us
@@ -101,16 +125,20 @@ class Broker:
         self._published = 0
         self._removed_counters = QueueCounters()
         self._last_message_id = self._journal.last_message_id()
+        self._upkeep = Upkeep(upkeep_interval_s)
         self._load()
         self._committer.start()
+        self._upkeep.start(self._tend)
 
     def _load(self) -> None:
         for stored_topic in self._journal.topics():
             self._keep_topic(stored_topic)
         living = {topic.topic_id: topic for topic in self._topics.values()}
         for stored in self._journal.subscriptions():
-            backlog = self._journal.open_deliveries(stored.subscription_id)
-            self._keep_subscription(stored, living.get(stored.topic_id), backlog)
+            detached = policy_of(stored.config).detached
+            backlog = 0 if detached else self._journal.open_deliveries(stored.subscription_id)
+            topic = None if detached else living.get(stored.topic_id)
+            self._keep_subscription(stored, topic, backlog)
 
     def _keep_topic(self, stored: StoredTopic) -> None:
         self._topics[stored.name] = Topic(stored.topic_id, stored.name, stored.config)
@@ -118,6 +146,7 @@ class Broker:
     def _keep_subscription(
         self, stored: StoredSubscription, topic: Topic | None, backlog: int
     ) -> None:
+        policy = policy_of(stored.config)
         queue = SubscriptionQueue(
             stored.name,
             stored.subscription_id,
@@ -126,8 +155,13 @@ class Broker:
             backlog=backlog,
             clock=self._clock,
             first_delivery=self._wall_clock_us(),
+            policy=policy,
+            on_attempts=self._committer.count_later,
+            on_exhausted=self._upkeep.hurry,
         )
-        subscription = Subscription(stored.name, stored.topic_id, stored.config, queue, topic)
+        subscription = Subscription(
+            stored.name, stored.topic_id, stored.config, policy, queue, topic
+        )
         self._subscriptions[stored.name] = subscription
         if topic is not None:
             topic.subscriptions[stored.name] = subscription
@@ -140,6 +174,7 @@ class Broker:
     def close(self) -> None:
         """Commit what was handed in, including acks, and close the journal."""
         self.stop_delivery()
+        self._upkeep.stop()
         self._committer.stop()
         self._journal.close()
 
@@ -164,6 +199,24 @@ class Broker:
         """Return all living topics."""
         return list(self._topics.values())
 
+    def update_topic(self, name: str, change: Callable[[bytes], bytes]) -> bytes:
+        """Replace the topic's resource by what `change` makes of it, and return that.
+
+        Raises NotFound and whatever refusal `change` raises.
+        """
+
+        def write() -> tuple[Topic, bytes]:
+            topic = self.topic(name)
+            config = change(topic.config)
+            self._journal.set_topic_config(topic.topic_id, config)
+            return topic, config
+
+        def apply(written: tuple[Topic, bytes]) -> None:
+            topic, config = written
+            topic.config = config
+
+        return self._committer.submit(write, apply, alone=True)[1]
+
     def delete_topic(self, name: str) -> None:
         """Delete a topic; its subscriptions keep what they wait for. Raise NotFound."""
 
@@ -182,17 +235,97 @@ class Broker:
     def create_subscription(self, name: str, topic_name: str, config: bytes) -> None:
         """Attach a subscription to a topic, from the next publish on.
 
-        Raises NotFound for the topic, AlreadyExists for the subscription.
+        Raises NotFound for the topic or the dead-letter topic, AlreadyExists for the subscription.
         """
+
+        policy = policy_of(config)
 
         def write() -> StoredSubscription:
             topic = self.topic(topic_name)
             if name in self._subscriptions:
                 raise AlreadyExists(f"Subscription already exists (resource={name}).")
+            self._check_dead_letter_topic(policy)
             return self._journal.add_subscription(name, topic.topic_id, config)
 
         def apply(stored: StoredSubscription) -> None:
             self._keep_subscription(stored, self._topics[topic_name], backlog=0)
+
+        self._committer.submit(write, apply, alone=True)
+
+    def _check_dead_letter_topic(self, policy: DeliveryPolicy) -> None:
+        if policy.dead_letter_topic:
+            self.topic(policy.dead_letter_topic)
+
+    def update_subscription(self, name: str, change: Callable[[bytes], bytes]) -> bytes:
+        """Replace the subscription's resource by what `change` makes of it, and return that.
+
+        Raises NotFound, for the subscription or its new dead-letter topic, and whatever refusal
+        `change` raises.
+        """
+
+        def write() -> tuple[Subscription, bytes]:
+            subscription = self.subscription(name)
+            config = change(subscription.config)
+            policy = policy_of(config)
+            if policy.dead_letter_topic != subscription.policy.dead_letter_topic:
+                self._check_dead_letter_topic(policy)
+            self._journal.set_subscription_config(subscription.queue.subscription_id, config)
+            return subscription, config
+
+        return self._committer.submit(write, self._follow_new_config, alone=True)[1]
+
+    @staticmethod
+    def _follow_new_config(written: tuple[Subscription, bytes]) -> None:
+        subscription, config = written
+        subscription.config = config
+        subscription.policy = policy_of(config)
+        subscription.queue.set_policy(subscription.policy)
+
+    def detach_subscription(self, name: str, change: Callable[[bytes], bytes]) -> None:
+        """Cut a subscription off its topic and drop all it holds; raise NotFound.
+
+        `change` marks the resource as detached.
+        """
+
+        def write() -> tuple[Subscription, bytes]:
+            subscription = self.subscription(name)
+            config = change(subscription.config)
+            subscription_id = subscription.queue.subscription_id
+            self._journal.set_subscription_config(subscription_id, config)
+            self._journal.remove_backlog(subscription_id)
+            return subscription, config
+
+        def apply(written: tuple[Subscription, bytes]) -> None:
+            subscription, _ = written
+            if subscription.topic is not None:
+                del subscription.topic.subscriptions[name]
+                subscription.topic = None
+            self._follow_new_config(written)
+
+        self._committer.submit(write, apply, alone=True)
+
+    def seek(self, name: str, time_us: int) -> None:
+        """Settle what was published before `time_us` [µs, UTC], deliver again what came later.
+
+        Only messages that are still waiting or retained can be delivered again. Raises NotFound,
+        and FailedPrecondition for a detached subscription.
+        """
+
+        def write() -> tuple[Subscription, int]:
+            subscription = self.subscription(name)
+            if subscription.policy.detached:
+                raise FailedPrecondition(f"Subscription is detached (resource={name}).")
+            backlog = self._journal.seek(
+                subscription.queue.subscription_id,
+                subscription.topic_id,
+                time_us,
+                retain=subscription.policy.retain_acked,
+            )
+            return subscription, backlog
+
+        def apply(written: tuple[Subscription, int]) -> None:
+            subscription, backlog = written
+            subscription.queue.restart(self._last_message_id, backlog)
 
         self._committer.submit(write, apply, alone=True)
 
@@ -234,31 +367,35 @@ class Broker:
         the disk refuses.
         """
 
-        def write() -> tuple[list[Subscription], int, int]:
-            receivers = list(self.topic(topic_name).subscriptions.values())
-            first_id = self._last_message_id + 1
-            # Ids move on even if the transaction fails: a gap is harmless, a reused id is not.
-            self._last_message_id += len(payloads)
-            publish_time_us = self._wall_clock_us()
-            self._journal.append(
-                [receiver.queue.subscription_id for receiver in receivers],
-                first_id,
-                publish_time_us,
-                payloads,
-            )
-            return receivers, first_id, publish_time_us
+        appended = self._committer.submit(
+            lambda: self._append(self.topic(topic_name), payloads),
+            lambda appended: self._deliver(appended, payloads),
+        )
+        return range(appended.first_id, appended.first_id + len(payloads))
 
-        def apply(written: tuple[list[Subscription], int, int]) -> None:
-            receivers, first_id, publish_time_us = written
-            self._published += len(payloads)
-            if receivers:
-                self._payloads.put(first_id, publish_time_us, payloads)
-                sizes = [len(payload) for payload in payloads]
-                for receiver in receivers:
-                    receiver.queue.add(first_id, sizes)
+    def _append(self, topic: Topic, payloads: Sequence[bytes]) -> _Appended:
+        """Write messages; for the committer's thread inside a transaction."""
+        receivers = list(topic.subscriptions.values())
+        first_id = self._last_message_id + 1
+        # Ids move on even if the transaction fails: a gap is harmless, a reused id is not.
+        self._last_message_id += len(payloads)
+        publish_time_us = self._wall_clock_us()
+        self._journal.append(
+            [receiver.queue.subscription_id for receiver in receivers],
+            first_id,
+            publish_time_us,
+            payloads,
+        )
+        return _Appended(receivers, first_id, publish_time_us)
 
-        _, first_id, _ = self._committer.submit(write, apply)
-        return range(first_id, first_id + len(payloads))
+    def _deliver(self, appended: _Appended, payloads: Sequence[bytes]) -> None:
+        """Make written messages known to their receivers; for the committer's thread."""
+        self._published += len(payloads)
+        if appended.receivers:
+            self._payloads.put(appended.first_id, appended.publish_time_us, payloads)
+            sizes = [len(payload) for payload in payloads]
+            for receiver in appended.receivers:
+                receiver.queue.add(appended.first_id, sizes)
 
     def pull(
         self,
@@ -271,18 +408,31 @@ class Broker:
     ) -> list[DeliveredMessage]:
         """Lease waiting messages to `consumer`, waiting up to `timeout_s` for the first.
 
-        Raises NotFound when the subscription is deleted meanwhile, Unavailable on stop.
+        Raises NotFound when the subscription is deleted meanwhile, FailedPrecondition when it is
+        detached, Unavailable on stop.
         """
         deliveries = subscription.queue.wait_and_take(
             consumer, max_messages, max_bytes, ack_deadline_s, timeout_s
         )
-        return self._with_payloads(deliveries)
+        return self._with_payloads(subscription, deliveries)
 
-    def _with_payloads(self, deliveries: list[Delivery]) -> list[DeliveredMessage]:
+    def _with_payloads(
+        self, subscription: Subscription, deliveries: list[Delivery]
+    ) -> list[DeliveredMessage]:
+        counted = subscription.policy.max_attempts > 0
         stored = self._payloads.get([delivery.message_id for delivery in deliveries])
-        # A message acknowledged since it was taken may be gone: there is nothing left to deliver.
+        if len(stored) < len(deliveries):
+            # Settled or expired since it was taken: there is nothing left to deliver.
+            subscription.queue.forget(
+                [each.message_id for each in deliveries if each.message_id not in stored]
+            )
         return [
-            DeliveredMessage(delivery.message_id, delivery.ack_id, stored[delivery.message_id])
+            DeliveredMessage(
+                delivery.message_id,
+                delivery.ack_id,
+                stored[delivery.message_id],
+                delivery.attempt if counted else 0,
+            )
             for delivery in deliveries
             if delivery.message_id in stored
         ]
@@ -292,7 +442,10 @@ class Broker:
         settled = subscription.queue.acknowledge(ack_ids)
         if settled:
             self._committer.settle_later(
-                subscription.queue.subscription_id, subscription.topic_id, settled
+                subscription.queue.subscription_id,
+                subscription.topic_id,
+                settled,
+                retain=subscription.policy.retain_acked,
             )
 
     def counters(self) -> BrokerCounters:
@@ -326,3 +479,95 @@ class Broker:
             outstanding=counters.outstanding,
             oldest_unacked_age_s=age_us / 1e6,
         )
+
+    def _tend(self, round_number: int) -> None:
+        """Do what is due without anybody asking; for the upkeep's thread."""
+        for subscription in self.subscriptions():
+            subscription.queue.expire()
+            self._forward_exhausted(subscription)
+            if round_number % _RETENTION_EVERY_ROUNDS == 0:
+                self.drop_expired(subscription)
+
+    def _forward_exhausted(self, subscription: Subscription) -> None:
+        while exhausted := _first_bytes(subscription.queue.exhausted(), _FORWARD_STEP_BYTES):
+            topic = self._topics.get(subscription.policy.dead_letter_topic)
+            if topic is None:
+                subscription.queue.revive([each.message_id for each in exhausted])
+                return
+            if not topic.subscriptions:
+                logger.warning(
+                    "%d messages of %s go to the dead-letter topic %s, which has no subscription "
+                    "and drops them: attach one",
+                    len(exhausted),
+                    subscription.name,
+                    topic.name,
+                )
+            self._forward(subscription, exhausted)
+
+    def _forward(self, subscription: Subscription, exhausted: list[Exhausted]) -> None:
+        """Move messages to the dead-letter topic, all in one transaction."""
+        stored = self._payloads.get([each.message_id for each in exhausted])
+        # One acknowledged meanwhile may be gone: there is nothing left to forward.
+        copies = [
+            dead_letter_copy(stored[each.message_id], subscription.name, each.attempts)
+            for each in exhausted
+            if each.message_id in stored
+        ]
+        message_ids = [each.message_id for each in exhausted]
+
+        def write() -> _Appended | None:
+            topic = self.topic(subscription.policy.dead_letter_topic)
+            self._journal.settle(
+                subscription.queue.subscription_id,
+                subscription.topic_id,
+                message_ids,
+                retain=subscription.policy.retain_acked,
+            )
+            return self._append(topic, copies) if copies else None
+
+        def apply(appended: _Appended | None) -> None:
+            subscription.queue.forget(message_ids)
+            if appended is not None:
+                self._deliver(appended, copies)
+
+        self._committer.submit(write, apply)
+
+    def drop_expired(self, subscription: Subscription) -> None:
+        """Drop what is older than the subscription's retention; raise Unavailable."""
+        subscription_id, topic_id = subscription.queue.subscription_id, subscription.topic_id
+        cutoff_us = self._wall_clock_us() - int(subscription.policy.retention_s * 1e6)
+        # What was retained goes at once when the subscription no longer retains.
+        retained_cutoff_us = cutoff_us if subscription.policy.retain_acked else 1 << 62
+        while expired := self._journal.expired(subscription_id, cutoff_us, _EXPIRE_STEP_MESSAGES):
+            self._settle_expired(subscription, expired)
+        while expired := self._journal.expired_retained(
+            subscription_id, retained_cutoff_us, _EXPIRE_STEP_MESSAGES
+        ):
+            forget = partial(self._journal.forget_retained, subscription_id, topic_id, expired)
+            self._committer.submit(forget, lambda _: None)
+
+    def _settle_expired(self, subscription: Subscription, expired: list[int]) -> None:
+        settle = partial(
+            self._journal.settle,
+            subscription.queue.subscription_id,
+            subscription.topic_id,
+            expired,
+        )
+        self._committer.submit(settle, lambda _: subscription.queue.discard_through(expired[-1]))
+        logger.warning(
+            "dropped %d messages of %s, unacknowledged for longer than its retention of %g s",
+            len(expired),
+            subscription.name,
+            subscription.policy.retention_s,
+        )
+
+
+def _first_bytes(exhausted: Sequence[Exhausted], budget_bytes: int) -> list[Exhausted]:
+    """Return the first messages within the budget, one at least if there is any."""
+    taken: list[Exhausted] = []
+    for each in exhausted:
+        budget_bytes -= each.size
+        if taken and budget_bytes < 0:
+            break
+        taken.append(each)
+    return taken

@@ -10,9 +10,11 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from typing import Generic, TypeVar
+from dataclasses import dataclass, field
+from typing import Generic, NamedTuple, TypeVar
 
 from local_pubsub.errors import RequestRefused, Unavailable
 from local_pubsub.journal import Journal
@@ -23,7 +25,48 @@ T = TypeVar("T")
 
 _HOUSEKEEPING_INTERVAL_S = 2.0
 _RETRY_AFTER_FAILURE_S = 0.5
-_MAX_IDS_PER_SETTLE = 20_000
+_MAX_IDS_PER_STATEMENT = 20_000
+_HOUSEKEEPING_OVERDUE_S = 10.0
+
+
+class _Settler(NamedTuple):
+    """Whose acknowledgements these are, and whether it keeps the messages for a seek."""
+
+    subscription_id: int
+    topic_id: int
+    retain: bool
+
+
+@dataclass
+class _Deferred:
+    """What may wait for the next flush: acknowledged messages and failed delivery attempts."""
+
+    settled: defaultdict[_Settler, list[int]] = field(default_factory=lambda: defaultdict(list))
+    failed: defaultdict[tuple[int, int], list[int]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
+
+    def __bool__(self) -> bool:
+        return bool(self.settled or self.failed)
+
+    def write(self, journal: Journal) -> None:
+        """Write all of it inside a transaction of `journal`."""
+        # A message may have failed more than once since: the highest count is written last.
+        for (subscription_id, attempts), message_ids in sorted(self.failed.items()):
+            for some in _in_statements(message_ids):
+                journal.record_attempts(subscription_id, attempts, some)
+        for settler, message_ids in self.settled.items():
+            for some in _in_statements(message_ids):
+                journal.settle(
+                    settler.subscription_id, settler.topic_id, some, retain=settler.retain
+                )
+
+    def add(self, later: _Deferred) -> None:
+        """Take in what was handed in after this."""
+        for settler, message_ids in later.settled.items():
+            self.settled[settler] += message_ids
+        for key, message_ids in later.failed.items():
+            self.failed[key] += message_ids
 
 
 class _Write(Generic[T]):
@@ -60,7 +103,7 @@ class Committer:
         self._flush_interval_s = flush_interval_s
         self._waiting: list[_Write] = []
         self._in_hand: list[_Write] = []
-        self._settled: dict[tuple[int, int], list[int]] = {}
+        self._deferred = _Deferred()
         self._flush_due_s: float | None = None
         self._housekeeping_due_s = time.monotonic()
         self._stopping = False
@@ -98,13 +141,25 @@ class Committer:
             self._condition.notify()
         return item.result.result()
 
-    def settle_later(self, subscription_id: int, topic_id: int, message_ids: list[int]) -> None:
+    def settle_later(
+        self, subscription_id: int, topic_id: int, message_ids: list[int], *, retain: bool
+    ) -> None:
         """Hand in acknowledged messages, to be committed within the flush interval."""
         with self._condition:
-            self._settled.setdefault((subscription_id, topic_id), []).extend(message_ids)
-            if self._flush_due_s is None:
-                self._flush_due_s = time.monotonic() + self._flush_interval_s
-                self._condition.notify()
+            self._deferred.settled[_Settler(subscription_id, topic_id, retain)] += message_ids
+            self._flush_soon()
+
+    def count_later(self, subscription_id: int, failed: list[tuple[int, int]]) -> None:
+        """Hand in (message id, failed attempts), to be committed within the flush interval."""
+        with self._condition:
+            for message_id, attempts in failed:
+                self._deferred.failed[subscription_id, attempts].append(message_id)
+            self._flush_soon()
+
+    def _flush_soon(self) -> None:
+        if self._flush_due_s is None:
+            self._flush_due_s = time.monotonic() + self._flush_interval_s
+            self._condition.notify()
 
     def _run(self) -> None:
         try:
@@ -129,19 +184,23 @@ class Committer:
                 stopping = self._stopping
                 self._in_hand, self._waiting = self._waiting, []
                 items = self._in_hand
-                flush = stopping or self._is_flush_due()
-                settled: dict[tuple[int, int], list[int]] = {}
+                # Writes that change what the next ones see must find all acks in the journal.
+                flush = stopping or self._is_flush_due() or any(item.alone for item in items)
+                deferred = _Deferred()
                 if flush:
-                    settled, self._settled = self._settled, {}
+                    deferred, self._deferred = self._deferred, deferred
                     self._flush_due_s = None
             for group in _grouped(items):
-                self._commit(group, settled)
-                settled = {}
-            if settled:
-                self._commit([], settled)
+                self._commit(group, deferred)
+                deferred = _Deferred()
+            if deferred:
+                self._commit([], deferred)
             if stopping:
                 return
-            if not items:
+            # Cleaning up is for idle moments, unless there are none.
+            if time.monotonic() >= self._housekeeping_due_s + (
+                _HOUSEKEEPING_OVERDUE_S if items else 0.0
+            ):
                 self._housekeep()
 
     def _is_flush_due(self) -> bool:
@@ -155,34 +214,23 @@ class Committer:
             due_s = min(self._housekeeping_due_s, self._flush_due_s or self._housekeeping_due_s)
             self._condition.wait(max(0.0, due_s - now_s))
 
-    def _commit(self, group: list[_Write], settled: dict[tuple[int, int], list[int]]) -> None:
+    def _commit(self, group: list[_Write], deferred: _Deferred) -> None:
         try:
             with self._journal.transaction():
-                for (subscription_id, topic_id), message_ids in settled.items():
-                    for start in range(0, len(message_ids), _MAX_IDS_PER_SETTLE):
-                        self._journal.settle(
-                            subscription_id,
-                            topic_id,
-                            message_ids[start : start + _MAX_IDS_PER_SETTLE],
-                        )
+                deferred.write(self._journal)
                 written = [item for item in group if item.write()]
         except sqlite3.Error as error:
-            self._give_up(group, settled, error)
+            self._give_up(group, deferred, error)
             return
         for item in written:
             item.apply()
 
-    def _give_up(
-        self,
-        group: list[_Write],
-        settled: dict[tuple[int, int], list[int]],
-        error: sqlite3.Error,
-    ) -> None:
+    def _give_up(self, group: list[_Write], deferred: _Deferred, error: sqlite3.Error) -> None:
         logger.error("journal write failed, nothing of it was stored: %s", error)
         with self._condition:
-            for key, message_ids in settled.items():
-                self._settled[key] = message_ids + self._settled.get(key, [])
-            if settled and not self._stopping:
+            deferred.add(self._deferred)
+            self._deferred = deferred
+            if deferred and not self._stopping:
                 self._flush_due_s = time.monotonic() + _RETRY_AFTER_FAILURE_S
         for item in group:
             if not item.result.done():
@@ -191,14 +239,17 @@ class Committer:
                 )
 
     def _housekeep(self) -> None:
-        if time.monotonic() < self._housekeeping_due_s:
-            return
         try:
             more = self._journal.housekeep()
         except sqlite3.Error as error:
             logger.warning("journal housekeeping failed, to be tried again: %s", error)
             more = False
         self._housekeeping_due_s = time.monotonic() + (0.0 if more else _HOUSEKEEPING_INTERVAL_S)
+
+
+def _in_statements(message_ids: list[int]) -> Iterator[list[int]]:
+    for start in range(0, len(message_ids), _MAX_IDS_PER_STATEMENT):
+        yield message_ids[start : start + _MAX_IDS_PER_STATEMENT]
 
 
 def _grouped(items: list[_Write]) -> list[list[_Write]]:

@@ -31,6 +31,12 @@ class AlreadyExists(RequestRefused):
     status = "ALREADY_EXISTS"
 
 
+class FailedPrecondition(RequestRefused):
+    """The resource is in a state that does not allow the request."""
+
+    status = "FAILED_PRECONDITION"
+
+
 class Unsupported(RequestRefused):
     """Pub/Sub knows the method or feature, this server does not offer it."""
 

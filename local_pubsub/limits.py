@@ -20,11 +20,29 @@ MAX_ORDERING_KEY_BYTES = 1024
 MIN_ACK_DEADLINE_S = 10
 MAX_ACK_DEADLINE_S = 600
 DEFAULT_ACK_DEADLINE_S = 10
+MIN_RETENTION_S = 10 * 60
+MAX_RETENTION_S = 31 * 24 * 3600
+MAX_BACKOFF_S = 600
+MIN_DELIVERY_ATTEMPTS = 5
+MAX_DELIVERY_ATTEMPTS = 100
+DEFAULT_DELIVERY_ATTEMPTS = 5
 MAX_PAGE_SIZE = 1000
 
 TOPIC_FIELDS = frozenset({"name", "labels"})
 TOPIC_OUTPUT_FIELDS = frozenset({"satisfies_pzs", "state"})
-SUBSCRIPTION_FIELDS = frozenset({"name", "topic", "ack_deadline_seconds", "labels"})
+SUBSCRIPTION_FIELDS = frozenset(
+    {
+        "name",
+        "topic",
+        "ack_deadline_seconds",
+        "labels",
+        "dead_letter_policy",
+        "retry_policy",
+        "message_retention_duration",
+        "retain_acked_messages",
+        "detached",
+    }
+)
 SUBSCRIPTION_OUTPUT_FIELDS = frozenset(
     {"analytics_hub_subscription_info", "state", "topic_message_retention_duration"}
 )
@@ -118,3 +136,32 @@ def check_ack_extensions(seconds: Sequence[int]) -> None:
                 f"Invalid ack deadline given (ack_deadline_secs={value}): "
                 f"it must be 0 to {MAX_ACK_DEADLINE_S} s."
             )
+
+
+def check_retention(seconds: float) -> None:
+    """Raise InvalidArgument unless a message retention [s] is 10 minutes to 31 days."""
+    if not MIN_RETENTION_S <= seconds <= MAX_RETENTION_S:
+        raise InvalidArgument(
+            f"Invalid message_retention_duration given ({seconds:g} s): "
+            f"it must be {MIN_RETENTION_S} to {MAX_RETENTION_S} s."
+        )
+
+
+def check_backoff(minimum_s: float, maximum_s: float) -> None:
+    """Raise InvalidArgument unless 0 <= minimum <= maximum <= 600 s."""
+    if not 0 <= minimum_s <= maximum_s <= MAX_BACKOFF_S:
+        raise InvalidArgument(
+            f"Invalid retry_policy given (minimum_backoff={minimum_s:g} s, "
+            f"maximum_backoff={maximum_s:g} s): both must be 0 to {MAX_BACKOFF_S} s and the "
+            "minimum must not be above the maximum."
+        )
+
+
+def check_delivery_attempts(attempts: int) -> int:
+    """Return a dead-letter policy's maximum of delivery attempts; raise InvalidArgument."""
+    if not MIN_DELIVERY_ATTEMPTS <= attempts <= MAX_DELIVERY_ATTEMPTS:
+        raise InvalidArgument(
+            f"Invalid max_delivery_attempts given ({attempts}): "
+            f"it must be {MIN_DELIVERY_ATTEMPTS} to {MAX_DELIVERY_ATTEMPTS}."
+        )
+    return attempts

@@ -29,7 +29,7 @@ LOOPBACK_HOSTS = ("127.0.0.1", "::1")
 DEFAULT_PORT = 8085
 STOP_GRACE_S = 2.0
 
-_MAX_WAITING = 64
+_MAX_WAITING = 256
 _OTHER_WORKERS = 16
 # Above Pub/Sub's limit of 10 MB, so that a request beyond it gets Pub/Sub's own answer.
 _MAX_REQUEST_BYTES = 32 * 1024 * 1024

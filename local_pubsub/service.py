@@ -1,7 +1,7 @@
 """Reads Pub/Sub's gRPC requests; gives its responses and status codes, from a broker.
 
 The raw protobuf classes behind `google.pubsub_v1` are used: proto-plus costs several times the
-time per message.
+time per message. Pull responses are put together as bytes (see `wire`).
 """
 
 from __future__ import annotations
@@ -10,14 +10,15 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import grpc
 from google.protobuf.empty_pb2 import Empty
 from google.pubsub_v1 import types as pubsub
 
-from local_pubsub import limits, names
-from local_pubsub.broker import Broker, DeliveredMessage, Subscription, Topic
+from local_pubsub import limits, names, resources
+from local_pubsub.broker import Broker, DeliveredMessage, Subscription
 from local_pubsub.errors import (
     Exhausted,
     InvalidArgument,
@@ -27,6 +28,7 @@ from local_pubsub.errors import (
 )
 from local_pubsub.leases import Consumer
 from local_pubsub.paging import page_of
+from local_pubsub.wire import pull_response
 
 logger = logging.getLogger(__name__)
 
@@ -41,11 +43,10 @@ _STREAM_WAIT_S = 30.0
 _PUBLISHER = "google.pubsub.v1.Publisher"
 _SUBSCRIBER = "google.pubsub.v1.Subscriber"
 
-_TopicPb = pubsub.Topic.pb()
 _SubscriptionPb = pubsub.Subscription.pb()
 _PublishResponse = pubsub.PublishResponse.pb()
-_PullResponse = pubsub.PullResponse.pb()
-_StreamingPullResponse = pubsub.StreamingPullResponse.pb()
+_DetachSubscriptionResponse = pubsub.DetachSubscriptionResponse.pb()
+_SeekResponse = pubsub.SeekResponse.pb()
 _ListTopicsResponse = pubsub.ListTopicsResponse.pb()
 _ListTopicSubscriptionsResponse = pubsub.ListTopicSubscriptionsResponse.pb()
 _ListSubscriptionsResponse = pubsub.ListSubscriptionsResponse.pb()
@@ -62,15 +63,19 @@ class PubSubService:
 
     def create_topic(self, request: Any, _context: grpc.ServicerContext) -> Any:
         """Create a topic with its labels."""
-        name = names.topic_name(request.name)
-        limits.refuse_unsupported(request, limits.TOPIC_FIELDS, limits.TOPIC_OUTPUT_FIELDS)
-        config = _TopicPb(name=name, labels=dict(request.labels))
-        self._broker.create_topic(name, config.SerializeToString())
+        config = resources.new_topic(request)
+        self._broker.create_topic(config.name, config.SerializeToString())
         return config
 
     def get_topic(self, request: Any, _context: grpc.ServicerContext) -> Any:
         """Return a topic."""
-        return _topic_resource(self._broker.topic(names.topic_name(request.topic)))
+        return resources.shown_topic(self._broker.topic(names.topic_name(request.topic)))
+
+    def update_topic(self, request: Any, _context: grpc.ServicerContext) -> Any:
+        """Change the fields of a topic that the mask names."""
+        name = names.topic_name(request.topic.name)
+        self._broker.update_topic(name, partial(resources.changed_topic, request=request))
+        return resources.shown_topic(self._broker.topic(name))
 
     def list_topics(self, request: Any, _context: grpc.ServicerContext) -> Any:
         """Return a page of a project's topics, by name."""
@@ -78,7 +83,7 @@ class PubSubService:
         topics = {each.name: each for each in self._broker.topics() if each.name.startswith(prefix)}
         page, token = page_of(topics, request.page_size, request.page_token)
         return _ListTopicsResponse(
-            topics=[_topic_resource(topics[name]) for name in page], next_page_token=token
+            topics=[resources.shown_topic(topics[name]) for name in page], next_page_token=token
         )
 
     def list_topic_subscriptions(self, request: Any, _context: grpc.ServicerContext) -> Any:
@@ -103,45 +108,61 @@ class PubSubService:
 
     def create_subscription(self, request: Any, _context: grpc.ServicerContext) -> Any:
         """Create a pull subscription."""
-        name = names.subscription_name(request.name)
-        topic_name = names.topic_name(request.topic)
-        limits.refuse_unsupported(
-            request, limits.SUBSCRIPTION_FIELDS, limits.SUBSCRIPTION_OUTPUT_FIELDS
-        )
-        config = _SubscriptionPb(
-            name=name,
-            topic=topic_name,
-            ack_deadline_seconds=limits.check_ack_deadline(
-                request.ack_deadline_seconds or limits.DEFAULT_ACK_DEADLINE_S
-            ),
-            labels=dict(request.labels),
-        )
-        self._broker.create_subscription(name, topic_name, config.SerializeToString())
+        config = resources.new_subscription(request)
+        self._broker.create_subscription(config.name, config.topic, config.SerializeToString())
         config.state = _SubscriptionPb.ACTIVE
         return config
 
     def get_subscription(self, request: Any, _context: grpc.ServicerContext) -> Any:
         """Return a subscription."""
-        return _subscription_resource(self._subscription(request))
+        return self._shown(self._subscription(request))
 
     def list_subscriptions(self, request: Any, _context: grpc.ServicerContext) -> Any:
         """Return a page of a project's subscriptions, by name."""
         prefix = names.project_name(request.project) + "/"
+        living_topics = self._living_topics()
         found = {
             each.name: each for each in self._broker.subscriptions() if each.name.startswith(prefix)
         }
         page, token = page_of(found, request.page_size, request.page_token)
         return _ListSubscriptionsResponse(
-            subscriptions=[_subscription_resource(found[name]) for name in page],
+            subscriptions=[
+                resources.shown_subscription(found[name], living_topics) for name in page
+            ],
             next_page_token=token,
         )
+
+    def update_subscription(self, request: Any, _context: grpc.ServicerContext) -> Any:
+        """Change the fields of a subscription that the mask names."""
+        name = names.subscription_name(request.subscription.name)
+        self._broker.update_subscription(
+            name, partial(resources.changed_subscription, request=request)
+        )
+        return self._shown(self._broker.subscription(name))
+
+    def detach_subscription(self, request: Any, _context: grpc.ServicerContext) -> Any:
+        """Cut a subscription off its topic; it delivers nothing from then on."""
+        name = names.subscription_name(request.subscription)
+        self._broker.detach_subscription(name, resources.detached_subscription)
+        return _DetachSubscriptionResponse()
+
+    def seek(self, request: Any, _context: grpc.ServicerContext) -> Any:
+        """Settle what was published before a time and deliver what came later again."""
+        name = names.subscription_name(request.subscription)
+        target = request.WhichOneof("target")
+        if target == "snapshot":
+            raise Unsupported("Seek to a snapshot is not offered by the local Pub/Sub server.")
+        if target is None:
+            raise InvalidArgument("Seek needs a time to seek to.")
+        self._broker.seek(name, request.time.ToMicroseconds())
+        return _SeekResponse()
 
     def delete_subscription(self, request: Any, _context: grpc.ServicerContext) -> Empty:
         """Delete a subscription and what only it waits for."""
         self._broker.delete_subscription(names.subscription_name(request.subscription))
         return Empty()
 
-    def pull(self, request: Any, context: grpc.ServicerContext) -> Any:
+    def pull(self, request: Any, context: grpc.ServicerContext) -> bytes:
         """Lease waiting messages, waiting for the first unless told to return at once."""
         subscription = self._subscription(request)
         if request.max_messages <= 0:
@@ -156,15 +177,13 @@ class PubSubService:
                 consumer,
                 min(request.max_messages, MAX_PULL_MESSAGES),
                 MAX_RESPONSE_BYTES,
-                lambda: _ack_deadline_s(subscription),
+                lambda: subscription.policy.ack_deadline_s,
                 0.0 if request.return_immediately else _pull_wait_s(context),
             )
         if not context.is_active():
             # The client gave up meanwhile: others need not wait for the deadline.
             _hand_back(subscription, deliveries)
-        response = _PullResponse()
-        _fill(response.received_messages, deliveries)
-        return response
+        return pull_response(deliveries)
 
     def acknowledge(self, request: Any, _context: grpc.ServicerContext) -> Empty:
         """Settle messages."""
@@ -184,7 +203,7 @@ class PubSubService:
 
     def streaming_pull(
         self, requests: Iterator[Any], context: grpc.ServicerContext
-    ) -> Iterator[Any]:
+    ) -> Iterator[bytes]:
         """Lease messages as they come, within the stream's flow control, until it is closed.
 
         A client that only ends its own side of the stream goes on receiving.
@@ -209,14 +228,18 @@ class PubSubService:
                 if not context.is_active():
                     _hand_back(subscription, deliveries)
                 elif deliveries:
-                    response = _StreamingPullResponse()
-                    _fill(response.received_messages, deliveries)
-                    yield response
+                    yield pull_response(deliveries)
         if stream.refused is not None:
             raise stream.refused
 
     def _subscription(self, request: Any) -> Subscription:
         return self._broker.subscription(names.subscription_name(request.subscription))
+
+    def _living_topics(self) -> frozenset[str]:
+        return frozenset(topic.name for topic in self._broker.topics())
+
+    def _shown(self, subscription: Subscription) -> Any:
+        return resources.shown_subscription(subscription, self._living_topics())
 
     @contextmanager
     def _waiting_slot(self) -> Iterator[None]:
@@ -288,24 +311,6 @@ class _Stream:
             self._subscription.queue.modify(list(zip(ack_ids, seconds, strict=True)))
 
 
-def _topic_resource(topic: Topic) -> Any:
-    resource = _TopicPb.FromString(topic.config)
-    resource.state = _TopicPb.ACTIVE
-    return resource
-
-
-def _subscription_resource(subscription: Subscription) -> Any:
-    resource = _SubscriptionPb.FromString(subscription.config)
-    resource.state = _SubscriptionPb.ACTIVE
-    if subscription.topic is None:
-        resource.topic = names.DELETED_TOPIC
-    return resource
-
-
-def _ack_deadline_s(subscription: Subscription) -> int:
-    return _SubscriptionPb.FromString(subscription.config).ack_deadline_seconds
-
-
 def _check_ack_ids(ack_ids: Iterable[str]) -> None:
     if not ack_ids:
         raise InvalidArgument("No ack ids specified.")
@@ -332,19 +337,7 @@ def _attached(
 
 
 def _hand_back(subscription: Subscription, deliveries: list[DeliveredMessage]) -> None:
-    subscription.queue.modify([(delivery.ack_id, 0) for delivery in deliveries])
-
-
-def _fill(received: Any, deliveries: list[DeliveredMessage]) -> None:
-    for delivery in deliveries:
-        entry = received.add()
-        entry.ack_id = delivery.ack_id
-        message = entry.message
-        message.MergeFromString(delivery.stored.payload)
-        message.message_id = str(delivery.message_id)
-        seconds, microseconds = divmod(delivery.stored.publish_time_us, 1_000_000)
-        message.publish_time.seconds = seconds
-        message.publish_time.nanos = microseconds * 1000
+    subscription.queue.release([delivery.ack_id for delivery in deliveries])
 
 
 class ServiceRouter(grpc.GenericRpcHandler):
@@ -355,6 +348,11 @@ class ServiceRouter(grpc.GenericRpcHandler):
         unary: dict[str, tuple[Callable[[Any, grpc.ServicerContext], Any], Any]] = {
             f"/{_PUBLISHER}/CreateTopic": (service.create_topic, pubsub.Topic),
             f"/{_PUBLISHER}/GetTopic": (service.get_topic, pubsub.GetTopicRequest),
+            f"/{_PUBLISHER}/UpdateTopic": (service.update_topic, pubsub.UpdateTopicRequest),
+            f"/{_PUBLISHER}/DetachSubscription": (
+                service.detach_subscription,
+                pubsub.DetachSubscriptionRequest,
+            ),
             f"/{_PUBLISHER}/ListTopics": (service.list_topics, pubsub.ListTopicsRequest),
             f"/{_PUBLISHER}/ListTopicSubscriptions": (
                 service.list_topic_subscriptions,
@@ -370,6 +368,11 @@ class ServiceRouter(grpc.GenericRpcHandler):
                 service.get_subscription,
                 pubsub.GetSubscriptionRequest,
             ),
+            f"/{_SUBSCRIBER}/UpdateSubscription": (
+                service.update_subscription,
+                pubsub.UpdateSubscriptionRequest,
+            ),
+            f"/{_SUBSCRIBER}/Seek": (service.seek, pubsub.SeekRequest),
             f"/{_SUBSCRIBER}/ListSubscriptions": (
                 service.list_subscriptions,
                 pubsub.ListSubscriptionsRequest,
@@ -392,7 +395,7 @@ class ServiceRouter(grpc.GenericRpcHandler):
         self._handlers[f"/{_SUBSCRIBER}/StreamingPull"] = grpc.stream_stream_rpc_method_handler(
             _answering_stream(service.streaming_pull),
             request_deserializer=pubsub.StreamingPullRequest.pb().FromString,
-            response_serializer=_StreamingPullResponse.SerializeToString,
+            response_serializer=_serialized,
         )
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
@@ -413,8 +416,12 @@ def _unary_handler(
     return grpc.unary_unary_rpc_method_handler(
         answering,
         request_deserializer=request_class.FromString,
-        response_serializer=lambda response: response.SerializeToString(),
+        response_serializer=_serialized,
     )
+
+
+def _serialized(response: Any) -> bytes:
+    return response if isinstance(response, bytes) else response.SerializeToString()
 
 
 def _answering_stream(

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from simulator.config import MAX_DISTURBANCE_S, SimulationConfig
+from simulator.fleet import Pole
 from simulator.load import HOUR_MS, Floats, Times
 from simulator.streams import KnotNoise, Purpose, Stream
 
@@ -179,6 +180,14 @@ class ForcedSags:
             1 - (low + (high - low) * depth),
             min(int(who * self._meters), self._meters - 1),
         )
+
+
+def forced_sags(
+    config: SimulationConfig, pole: Pole, first_ms: int, last_ms: int
+) -> list[Disturbance]:
+    """Forced sags of `pole` in every slot of `force_sag_every_s` that meets [first_ms, last_ms]."""
+    stream = Stream(config.seed, "pole", pole.pole_id)
+    return ForcedSags(config, stream, len(pole.meters)).between(first_ms, last_ms)
 
 
 class PoleVoltage:

@@ -65,6 +65,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Ami:
 def test_help_names_every_command(ami: Ami) -> None:
     text = ami("--help").stdout
     commands = ["pubsub", "simulate", "ingest", "import", "ledger", "build", "sql", "up", "demo"]
+    commands += ["smoke"]
     assert [command for command in commands if f" {command} " not in text] == []
 
 
@@ -183,10 +184,20 @@ def test_a_failed_build_says_what_failed_and_exits_1(ami: Ami) -> None:
 def test_a_ledger_that_does_not_close_exits_1(house: Ami, tmp_path: Path) -> None:
     truth = tmp_path / "run-x"
     truth.mkdir()
-    (truth / "meters.csv").write_text("meter_id,generated,dropped\nsceaux_house_1,10081,0\n")
+    [reading] = house.sql(
+        "SELECT min(seq) AS first_seq, max(seq) AS last_seq, min(event_ts) AS first_ts, "
+        "max(event_ts) AS last_ts FROM readings"
+    )
+    (truth / "meters.csv").write_text(
+        "meter_id,epoch,first_seq,last_seq,first_event_ts,last_event_ts\n"
+        f"sceaux_house_1,0,{reading['first_seq']},{int(str(reading['last_seq'])) + 1},"
+        f"{reading['first_ts']},2031-01-01T00:00:00Z\n"
+    )
     done = house("ledger", "--truth", str(tmp_path))
     assert done.returncode == 1
     assert "sceaux_house_1: 1 readings neither stored" in done.stderr
+    closes = house("ledger", "--truth", str(tmp_path), "--to", str(reading["last_ts"]))
+    assert closes.returncode == 0, closes.stderr
 
 
 def test_absurd_counters_do_not_stop_the_build(ami: Ami) -> None:

@@ -14,7 +14,7 @@ GROUPS = {
     "edge": {"pubsub_topic", "meters"},
     "ingest": {"ingest_job", "raw_archive", "dead_letter"},
     "lake": {"raw_meter_readings", "compacted_readings"},
-    "monitoring": {"voltage_events", "pole_health_hourly"},
+    "monitoring": {"voltage_events", "pole_health_hourly", "minute_agg_pole"},
     "demand_response": {"v_5min_pole"},
     "serving": {"published_warehouse"},
 }
@@ -53,6 +53,7 @@ def test_lineage_runs_from_the_topic_to_the_published_warehouse(built: Built) ->
         "readings",
         "voltage_events",
         "pole_health_hourly",
+        "minute_agg_pole",
         "v_5min_pole",
     }
 

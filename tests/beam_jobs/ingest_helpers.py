@@ -5,14 +5,20 @@ from __future__ import annotations
 import io
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
+import apache_beam as beam
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.direct.direct_runner import BundleBasedDirectRunner
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.testing.test_stream import TestStream
 
 from ami_contract.errors import AmiError
 from ami_contract.lake import DataDir
@@ -167,3 +173,56 @@ class QueueSource:
 
     def release(self, ack_ids: Sequence[str]) -> None:
         self.released += ack_ids
+
+
+TestStream.__test__ = False  # it is no test class
+_COLLECTED: dict[str, list[Any]] = {}
+
+
+class Collect(beam.PTransform):
+    """Notes every element in this process's memory, under a name of its own; passes none on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.name = uuid4().hex
+        _COLLECTED[self.name] = []
+
+    @property
+    def found(self) -> list[Any]:
+        return _COLLECTED[self.name]
+
+    def expand(self, pcoll: beam.PCollection) -> beam.PCollection:
+        name = self.name
+
+        def note(element: Any) -> Iterator[Any]:
+            from ingest_helpers import _COLLECTED as COLLECTED
+
+            COLLECTED[name].append(element)
+            return iter(())
+
+        return pcoll | beam.FlatMap(note)
+
+
+def streamed(transform: beam.PTransform, stream: TestStream) -> list[Any]:
+    """What comes out of a transform that a stream of elements and watermarks goes through."""
+    collect = Collect()
+    options = PipelineOptions(["--streaming"])
+    pipeline = beam.Pipeline(runner=BundleBasedDirectRunner(), options=options)
+    _ = pipeline | stream | transform | collect
+    pipeline.run().wait_until_finish()
+    return collect.found
+
+
+def run_over(transform: beam.PTransform, elements: Sequence[Any], of: Any = Any) -> list[Any]:
+    """What comes out of a transform over one bundle of elements."""
+    collect = Collect()
+    pipeline = beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions([]))
+    _ = (
+        pipeline
+        | beam.Create([list(elements)])
+        | "One by one" >> beam.FlatMap(lambda found: found).with_output_types(of)
+        | transform
+        | collect
+    )
+    pipeline.run().wait_until_finish()
+    return collect.found

@@ -304,7 +304,7 @@ def _number(text: str) -> int | float:
 def elements(broken: Broken) -> list[bytes]:
     """Original text of each reading of a payload."""
     if broken.content_type == NDJSON:
-        return [line for line in broken.data.split(b"\n") if line.strip()]
+        return [text for line in broken.data.split(b"\n") if (text := line.strip(b" \t\r"))]
     loaded = json.loads(broken.data, parse_int=_number)
     return [json.dumps(e).encode() for e in loaded] if isinstance(loaded, list) else [broken.data]
 

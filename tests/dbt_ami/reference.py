@@ -405,6 +405,51 @@ class Reference:
                 }
         return out
 
+    def minutes(self) -> dict[tuple[str, datetime], Row]:
+        """`minute_agg_pole` by (pole, minute)."""
+        minute_us = 60_000_000
+        covered = self._covered(minute_us)
+        volts: dict[tuple[str, int], dict[str, list[float]]] = defaultdict(dict)
+        touched: set[tuple[str, int]] = set()
+        for meter_id, rows in self.by_meter.items():
+            for row in rows:
+                touched |= {(row["pole_id"], m) for m, _ in self._pieces(row, minute_us)}
+                if row["received"]:
+                    minute = us(row["event_ts"]) // minute_us * minute_us
+                    of_pole = volts[row["pole_id"], minute]
+                    of_pole.setdefault(meter_id, []).append(row["voltage_v"])
+        out: dict[tuple[str, datetime], Row] = {}
+        for pole_id, hour in {(pole_id, minute // HOUR_US) for pole_id, minute in touched}:
+            on_pole = {m for pole, m, _ in covered if pole == pole_id}
+            on_pole |= {s.meter_id for s in self.service.values() if s.pole_id == pole_id}
+            for minute in range(hour * HOUR_US, (hour + 1) * HOUR_US, minute_us):
+                means = []
+                covered_us = service_us = in_service = 0
+                for meter_id in on_pole:
+                    own_us = self._in_service_us(meter_id, minute, minute + minute_us)
+                    length, kw_us, _ = covered.get((pole_id, meter_id, minute), (0, 0.0, 0.0))
+                    in_service += own_us > 0
+                    service_us += own_us
+                    covered_us += min(length, own_us)
+                    if length >= 48_000_000:
+                        means.append(kw_us / length)
+                reporting = volts[pole_id, minute]
+                samples = [v for values in reporting.values() for v in values]
+                if not in_service and (pole_id, minute) not in touched:
+                    continue
+                out[pole_id, at(minute)] = {
+                    "mean_voltage_v": sum(samples) / len(samples) if samples else None,
+                    "min_voltage_v": min(samples, default=None),
+                    "max_voltage_v": max(samples, default=None),
+                    "power_kw": sum(means) if means else None,
+                    "readings": len(samples),
+                    "meters_reporting": len(reporting),
+                    "measured_meters": len(means),
+                    "meters_in_service": in_service,
+                    "coverage": covered_us / service_us if service_us else None,
+                }
+        return out
+
     def _lost(self) -> dict[tuple[str, int], int]:
         """Holes in seq by (meter, hour in which the sample would have been taken)."""
         lost: dict[tuple[str, int], int] = defaultdict(int)

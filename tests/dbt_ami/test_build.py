@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import duckdb
+import pytest
 import yaml
 
 from ami_contract.lake import DataDir
@@ -24,7 +25,14 @@ def test_an_empty_lake_builds_empty_marts(tmp_path: Path) -> None:
 
     assert done.returncode == 0, done.stdout
     with duckdb.connect(str(data.warehouse), read_only=True) as con:
-        for mart in ("readings", "voltage_events", "v_5min_pole", "pole_health_hourly"):
+        marts = (
+            "readings",
+            "voltage_events",
+            "minute_agg_pole",
+            "v_5min_pole",
+            "pole_health_hourly",
+        )
+        for mart in marts:
             assert con.execute(f"select count(*) from {mart}").fetchone() == (0,), mart
 
 
@@ -78,6 +86,10 @@ def test_a_steady_house_has_no_event_full_coverage_and_exact_energy(tmp_path: Pa
             "select count(*), min(coverage), count(dr_power_kw), min(readings) from v_5min_pole"
         ).fetchone()
         assert slots == (576, 1.0, 576, 5)
+        minutes = con.execute(
+            "select count(*), min(coverage), min(readings), sum(power_kw) / 60 from minute_agg_pole"
+        ).fetchone()
+        assert minutes == (2880, 1.0, 1, pytest.approx(kwh))
 
 
 def test_every_column_of_every_model_is_described(built: Built) -> None:

@@ -20,7 +20,7 @@ from google.cloud import pubsub_v1
 
 from ami_contract.errors import TransportError
 from local_pubsub.broker import Broker
-from local_pubsub.journal import DATABASE_FILE, Journal
+from local_pubsub.journal import _SCHEMA_STEPS, DATABASE_FILE, Journal
 from local_pubsub.leases import Consumer
 from local_pubsub.payloads import PayloadCache
 from local_pubsub.server import PubSubServer
@@ -133,7 +133,7 @@ def test_kill_9_mid_publish_loses_nothing_that_was_answered(
 def test_a_clean_stop_keeps_every_ack_and_everything_else(tmp_path: Path) -> None:
     broker = Broker(tmp_path)
     broker.create_topic(TOPIC, b"topic")
-    broker.create_subscription(SUBSCRIPTION, TOPIC, b"subscription")
+    broker.create_subscription(SUBSCRIPTION, TOPIC, b"")
     broker.publish(TOPIC, [b"a", b"b", b"c"])
     taken = _pull(broker)
     broker.acknowledge(broker.subscription(SUBSCRIPTION), [taken[b"b"]])
@@ -233,7 +233,7 @@ def test_a_payload_is_stored_once_and_goes_with_its_last_subscription(journal: J
     with journal.transaction():
         journal.settle(first, topic.topic_id, [1, 2])
     assert stored_ids(journal) == [1, 2, 3]
-    assert journal.page(second, 1, 99, 10) == [(2, 2), (3, 3)]
+    assert journal.page(second, 1, 99, 10) == [(2, 2, 0), (3, 3, 0)]
     with journal.transaction():
         journal.settle(second, topic.topic_id, [2, 3])
     assert stored_ids(journal) == [1, 3]
@@ -280,11 +280,85 @@ def test_the_file_does_not_grow_with_traffic_that_is_acknowledged(
             with journal.transaction():
                 journal.settle(subscription, topic.topic_id, list(range(first, first + 10)))
 
-    pass_through(10)
+    pass_through(30)
     early = sum(path.stat().st_size for path in tmp_path.iterdir())
-    pass_through(40)
+    pass_through(90)
     late = sum(path.stat().st_size for path in tmp_path.iterdir())
     assert late < early + 2_000_000 < 40_000_000
+
+
+def test_the_server_does_not_grow_over_many_rounds_of_publish_and_ack(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = tmp_path / "pubsub"
+
+    def size() -> int:
+        return sum(path.stat().st_size for path in directory.iterdir())
+
+    with PubSubServer(directory, port=0) as server:
+        lab = lab_at(server.endpoint, monkeypatch)
+        lab.create()
+        sizes = []
+        for _ in range(6):
+            for _ in range(5):
+                lab.publish(*[os.urandom(100_000)] * 20)
+                while received := lab.pull_now():
+                    lab.subscriber.acknowledge(
+                        subscription=SUBSCRIPTION, ack_ids=[entry.ack_id for entry in received]
+                    )
+            sizes.append(size())
+        lab.subscriber.close()
+    # 60 MB went through, 10 MB a round; what stays is the write-ahead log and a few free pages.
+    assert max(sizes[3:]) < max(sizes[:3]) + 4_000_000
+    assert max(sizes) < 40_000_000
+    assert size() < 16_000_000
+
+
+def test_settling_a_message_does_not_write_it_a_second_time(
+    journal: Journal, tmp_path: Path
+) -> None:
+    with journal.transaction():
+        subscription = journal.add_subscription("s", 1, b"").subscription_id
+        journal.append([subscription], 1, 0, [os.urandom(100_000)] * 40)
+    journal._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    with journal.transaction():
+        journal.settle(subscription, 1, list(range(1, 41)))
+    assert (tmp_path / f"{DATABASE_FILE}-wal").stat().st_size < 1_000_000
+
+
+def test_an_overlong_write_ahead_log_is_folded_in_while_others_read(
+    journal: Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("local_pubsub.journal._WAL_KEPT_BYTES", 1_000_000)
+    log = tmp_path / f"{DATABASE_FILE}-wal"
+    with sqlite3.connect(tmp_path / DATABASE_FILE, isolation_level=None) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM messages").fetchall()
+        with journal.transaction():
+            subscription = journal.add_subscription("s", 1, b"").subscription_id
+            journal.append([subscription], 1, 0, [os.urandom(100_000)] * 40)
+        reader.execute("COMMIT")
+    assert log.stat().st_size > 2_000_000
+    journal.housekeep()
+    assert log.stat().st_size == 0
+
+
+def test_a_journal_of_the_first_version_is_taken_over(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / DATABASE_FILE) as old:
+        old.executescript(_SCHEMA_STEPS[0] + "PRAGMA user_version = 1;")
+        old.executescript(
+            f"""
+            INSERT INTO topics VALUES (1, '{TOPIC}', x'');
+            INSERT INTO subscriptions VALUES (1, '{SUBSCRIPTION}', 1, x'');
+            INSERT INTO messages VALUES (7, {time.time_ns() // 1000}, 3, CAST('old' AS BLOB));
+            INSERT INTO deliveries VALUES (1, 7, 3);
+            UPDATE high_water SET message_id = 7;
+            """
+        )
+    broker = Broker(tmp_path)
+    assert list(_pull(broker)) == [b"old"]
+    assert list(broker.publish(TOPIC, [b"new"])) == [8]
+    broker.close()
 
 
 def test_a_drained_backlog_gives_its_space_back(

@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from local_pubsub.errors import InvalidArgument, NotFound, Unavailable
 from local_pubsub.leases import MESSAGE_OVERHEAD_BYTES, Consumer, SubscriptionQueue
+from local_pubsub.policies import DeliveryPolicy
 
 UNBOUNDED = 1 << 40
 
@@ -20,15 +21,23 @@ class Disk:
 
     def __init__(self) -> None:
         self.rows: dict[int, int] = {}
+        self.attempts: dict[int, int] = {}
 
     def page(
         self, subscription_id: int, after_id: int, up_to_id: int, limit: int
-    ) -> list[tuple[int, int]]:
-        found = [row for row in sorted(self.rows.items()) if after_id < row[0] <= up_to_id]
+    ) -> list[tuple[int, int, int]]:
+        found = [
+            (message_id, size, self.attempts.get(message_id, 0))
+            for message_id, size in sorted(self.rows.items())
+            if after_id < message_id <= up_to_id
+        ]
         return found[:limit]
 
     def holds(self, subscription_id: int, message_id: int) -> bool:
         return message_id in self.rows
+
+    def open_deliveries(self, subscription_id: int, after_id: int = 0) -> int:
+        return sum(message_id > after_id for message_id in self.rows)
 
 
 class Clock:
@@ -42,11 +51,17 @@ class Clock:
 class Bench:
     """A queue over a Disk with a clock set by hand."""
 
-    def __init__(self, window_messages: int = 100) -> None:
+    def __init__(self, window_messages: int = 100, policy: DeliveryPolicy | None = None) -> None:
         self.disk = Disk()
         self.clock = Clock()
         self.queue = SubscriptionQueue(
-            "sub", 7, self.disk, clock=self.clock, window_messages=window_messages
+            "sub",
+            7,
+            self.disk,
+            clock=self.clock,
+            window_messages=window_messages,
+            policy=policy,
+            on_attempts=lambda _subscription_id, failed: self.disk.attempts.update(failed),
         )
         self.last_id = 0
 
@@ -200,6 +215,77 @@ def test_a_waiting_take_wakes_on_a_publish_an_expiry_and_the_end() -> None:
     stopped.mark_stopping()
     with pytest.raises(Unavailable):
         stopped.wait_and_take(consumer, 1, 1, lambda: 10, 5)
+
+
+def test_backoff_is_doubled_bounded_and_over_at_once_for_an_ack() -> None:
+    bench = Bench(policy=DeliveryPolicy(min_backoff_s=10, max_backoff_s=25))
+    bench.publish(1, 1)
+    for ready_s in (10.0, 30.0, 55.0, 80.0):
+        bench.queue.modify([(ack_id, 0) for ack_id in bench.take().values()])
+        bench.clock.now_s = ready_s - 0.1
+        assert bench.take() == {}
+        bench.clock.now_s = ready_s
+    taken = bench.take(1)
+    assert list(taken) == [1]
+    assert bench.disk.attempts == {1: 4, 2: 4}
+    bench.queue.modify([(taken[1], 0)])
+    assert bench.queue.acknowledge([taken[1]]) == [1]
+    bench.clock.now_s = 1000.0
+    assert list(bench.take()) == [2]
+
+
+def test_what_a_killed_server_left_exhausted_is_not_delivered_again() -> None:
+    bench = Bench(policy=DeliveryPolicy(dead_letter_topic="dead", max_attempts=5))
+    bench.disk.rows.update({1: 1, 2: 1, 3: 1})
+    bench.disk.attempts.update({1: 5, 2: 4})
+    bench.queue.restart(last_id=3, backlog=3)
+    taken = bench.queue.take(Consumer(), 10, UNBOUNDED, 10)
+    assert [(each.message_id, each.attempt) for each in taken] == [(2, 5), (3, 1)]
+    (exhausted,) = bench.queue.exhausted()
+    assert (exhausted.message_id, exhausted.attempts) == (1, 5)
+    assert bench.queue.counters().backlog == 3
+    bench.queue.revive([1])
+    assert list(bench.take()) == [1]
+    bench.clock.now_s = 10.0
+    bench.queue.expire()
+    bench.queue.forget([1, 2])
+    assert list(bench.take()) == [3]
+
+
+def test_a_released_delivery_comes_first_again_and_never_counted() -> None:
+    bench = Bench(policy=DeliveryPolicy(min_backoff_s=10, max_backoff_s=10))
+    bench.publish(1, 1, 1)
+    first = bench.take(2)
+    bench.queue.release(list(first.values()))
+    taken = bench.queue.take(Consumer(), 10, UNBOUNDED, 10)
+    assert [(each.message_id, each.attempt) for each in taken] == [(1, 1), (2, 1), (3, 1)]
+    assert bench.queue.counters().delivered == 3
+
+
+@pytest.mark.parametrize("oldest_kept", range(1, 14))
+def test_discarding_a_prefix_leaves_the_rest_wherever_it_is(oldest_kept: int) -> None:
+    bench = Bench(window_messages=3)
+    for _ in range(6):
+        bench.publish(1, 1)
+    taken = bench.take(3)
+    bench.queue.modify([(taken[2], 0)])
+    for gone in range(1, oldest_kept):
+        del bench.disk.rows[gone]
+    bench.queue.discard_through(oldest_kept - 1)
+    kept = set(range(oldest_kept, 13))
+    assert bench.queue.counters().backlog == len(kept)
+    bench.clock.now_s = 20.0
+    assert set(bench.take()) == kept
+    assert bench.queue.counters().backlog == len(kept)
+
+
+def test_acks_that_overtake_a_restart_leave_no_phantom_backlog() -> None:
+    bench = Bench(window_messages=3)
+    bench.publish(*[1] * 10)
+    bench.queue.restart(last_id=10, backlog=10)
+    del bench.disk.rows[4], bench.disk.rows[9]
+    assert list(bench.take()) == [1, 2, 3, 5, 6, 7, 8, 10]
+    assert bench.queue.counters().backlog == 8
 
 
 class SubscriptionHistory(RuleBasedStateMachine):

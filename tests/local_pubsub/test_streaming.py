@@ -6,6 +6,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import grpc
@@ -277,15 +278,112 @@ def test_the_streaming_client_reconnects_to_a_restarted_server(
         publisher.stop()
 
 
-def test_pulls_beyond_the_slots_are_told_so(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pulls_beyond_the_slots_are_told_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("local_pubsub.server._MAX_WAITING", 3)
+    with PubSubServer(tmp_path, port=0) as server:
+        monkeypatch.setenv("PUBSUB_EMULATOR_HOST", server.endpoint)
+        lab = Lab(server, pubsub_v1.PublisherClient(), pubsub_v1.SubscriberClient())
+        lab.create()
+        streams = [RawStream(server.endpoint, subscription=lab.subscription) for _ in range(3)]
+        for stream in streams:
+            stream.call.initial_metadata()
+        extra = RawStream(server.endpoint, subscription=lab.subscription)
+        code, details = extra.status()
+        assert code == grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "3 pulls and streams" in details
+        lab.publish(b"still answered")
+        for stream in [*streams, extra]:
+            stream.close()
+        lab.subscriber.close()
+
+
+def test_a_hundred_streams_share_a_subscription_without_doubling(lab: Lab) -> None:
     lab.create()
-    streams = [RawStream(lab.server.endpoint, subscription=lab.subscription) for _ in range(64)]
+    streams = [
+        RawStream(lab.server.endpoint, subscription=lab.subscription, max_outstanding_messages=5)
+        for _ in range(100)
+    ]
     for stream in streams:
         stream.call.initial_metadata()
-    extra = RawStream(lab.server.endpoint, subscription=lab.subscription)
-    code, details = extra.status()
-    assert code == grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert "64 pulls and streams" in details
-    lab.publish(b"still answered")
-    for stream in [*streams, extra]:
+    received: list[str] = []
+
+    def read(stream: RawStream) -> None:
+        with suppress(grpc.RpcError):
+            for response in stream.call:
+                received.extend(entry.message.message_id for entry in response.received_messages)
+                stream.send(ack_ids=[entry.ack_id for entry in response.received_messages])
+
+    readers = [threading.Thread(target=read, args=(stream,)) for stream in streams]
+    for reader in readers:
+        reader.start()
+    published = lab.publish(*[b"x"] * 1000)
+    assert eventually(lambda: len(received) >= 1000 and backlog(lab) == 0, within_s=10)
+    for stream in streams:
         stream.close()
+    for reader in readers:
+        reader.join(timeout=5)
+    assert sorted(received) == sorted(published)
+
+
+def test_a_lease_extended_by_the_stream_outlives_its_deadline(
+    lab: Lab, open_stream: Callable[..., RawStream]
+) -> None:
+    stream = open_stream()
+    lab.publish(b"slow")
+    (slow,) = stream.receive(1)
+
+    def extend_to(seconds: int) -> None:
+        stream.send(modify_deadline_ack_ids=[slow.ack_id], modify_deadline_seconds=[seconds])
+
+    queue_of = lab.server._broker.subscription(lab.subscription).queue
+    (lease,) = queue_of._outstanding.values()
+
+    def left_s() -> float:
+        return lease.deadline_s - time.monotonic()
+
+    extend_to(1)
+    assert eventually(lambda: left_s() < 2)
+    time.sleep(0.6)
+    extend_to(2)
+    assert eventually(lambda: left_s() > 1)
+    time.sleep(0.6)
+    assert outstanding(lab) == 1
+    assert lab.pull_now() == []
+
+
+@pytest.mark.slow  # Google's client takes no lease shorter than 10 s
+def test_googles_client_keeps_a_slow_message_by_extending_its_lease(lab: Lab) -> None:
+    lab.create()
+    lab.publish(b"slow")
+    seen: list[str] = []
+
+    def receive(message: pubsub_v1.subscriber.message.Message) -> None:
+        seen.append(message.message_id)
+        time.sleep(12)
+        message.ack()
+
+    future = lab.subscriber.subscribe(lab.subscription, receive)
+    assert eventually(lambda: len(seen) > 0 and backlog(lab) == 0, within_s=20)
+    future.cancel()
+    future.result(timeout=5)
+    assert len(seen) == 1
+
+
+def test_googles_client_sends_its_flow_control_and_the_server_keeps_to_it(lab: Lab) -> None:
+    lab.create()
+    for _ in range(30):
+        lab.publish(b"x" * 1000)
+    held = threading.Event()
+    future = lab.subscriber.subscribe(
+        lab.subscription,
+        lambda message: (held.wait(5), message.ack()),
+        flow_control=pubsub_v1.types.FlowControl(max_messages=3, max_bytes=1 << 20),
+    )
+    assert eventually(lambda: outstanding(lab) == 3)
+    assert not eventually(lambda: outstanding(lab) > 3, within_s=0.3)
+    held.set()
+    assert eventually(lambda: backlog(lab) == 0, within_s=10)
+    future.cancel()
+    future.result(timeout=5)

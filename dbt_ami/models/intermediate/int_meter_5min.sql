@@ -1,4 +1,3 @@
-{%- set slot_us = 300 * 1000000 -%}
 with measured as (
     select
         meter_id,
@@ -14,47 +13,7 @@ with measured as (
     group by meter_id, pole_id, {{ floor_time('minute_ts', 300) }}
 ),
 
-pole_hours as (
-    select distinct
-        pole_id,
-        {{ int_div(epoch_us('slot_ts'), 12 * slot_us) }} as hour_number
-    from measured
-),
-
-pole_slots as (
-    {{ explode_range('pole_hours', 'hour_number * 12', 'hour_number * 12 + 11', 'slot_number') }}
-),
-
-service_spans as (
-    select
-        service.meter_id,
-        service.pole_id,
-        pole_slots.slot_number,
-        {{ overlap_us(
-            epoch_us('service.expected_from'),
-            epoch_us('service.expected_to'),
-            'pole_slots.slot_number * ' ~ slot_us,
-            '(pole_slots.slot_number + 1) * ' ~ slot_us
-        ) }} as in_service_us
-    from pole_slots
-    inner join {{ ref('int_meter_service') }} as service
-        on
-            pole_slots.pole_id = service.pole_id
-            and {{ epoch_us('service.expected_from') }}
-            < (pole_slots.slot_number + 1) * {{ slot_us }}
-            and pole_slots.slot_number * {{ slot_us }} < {{ epoch_us('service.expected_to') }}
-),
-
-in_service as (
-    select
-        meter_id,
-        pole_id,
-        {{ timestamp_of_us('slot_number * ' ~ slot_us) }} as slot_ts,
-        sum(in_service_us) / cast(1000000 as {{ type_double() }}) as in_service_s
-    from service_spans
-    where in_service_us > 0
-    group by meter_id, pole_id, slot_number
-),
+{{ in_service_slots('measured', 300) }},
 
 joined as (
     select

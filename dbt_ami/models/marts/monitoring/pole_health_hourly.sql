@@ -67,34 +67,13 @@ ratings as (
     group by pole_id, hour_ts
 ),
 
--- A meter that was exchanged within the minute has two epochs in it.
-meter_minutes as (
-    select
-        pole_id,
-        meter_id,
-        minute_ts,
-        sum(energy_kwh) as energy_kwh,
-        sum(covered_s) as covered_s
-    from {{ ref('int_meter_minutes') }}
-    group by pole_id, meter_id, minute_ts
-),
-
-pole_minutes as (
-    select
-        pole_id,
-        minute_ts,
-        sum(energy_kwh * 3600 / covered_s) as power_kw
-    from meter_minutes
-    where covered_s >= {{ number_var('power_min_coverage') }} * 60
-    group by pole_id, minute_ts
-),
-
 peaks as (
     select
         pole_id,
         {{ floor_time('minute_ts', 3600) }} as hour_ts,
         max(power_kw) as peak_kw
-    from pole_minutes
+    from {{ ref('minute_agg_pole') }}
+    where power_kw is not null
     group by pole_id, {{ floor_time('minute_ts', 3600) }}
 ),
 
