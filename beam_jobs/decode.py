@@ -137,7 +137,7 @@ def decode(batch: MessageBatch, bounds: PayloadBounds) -> Decoded:
 
     Returns:
         One row per decodable reading (its values not yet checked), refusals for the rest. The
-        messages of its batch are decompressed.
+        messages of its batch are decompressed, but for those that were refused whole.
     """
     refusals: list[Refusal] = []
     plain = list(batch.messages)
@@ -153,7 +153,6 @@ def decode(batch: MessageBatch, bounds: PayloadBounds) -> Decoded:
                 texts.append(_plain(index, content_type, plain[index].data))
         except ReadingRejected as error:
             refusals.append(refuse_payload(index, message.data, error))
-    batch_in_plain = replace(batch, messages=plain)
     parts = [*_decode_texts(texts, batch), *_decode_arrows(arrows, bounds)]
     tables = [table for part in parts for table in part.readings]
     refusals += [
@@ -164,8 +163,11 @@ def decode(batch: MessageBatch, bounds: PayloadBounds) -> Decoded:
         for part in parts
         for refusal in part.refusals
     ]
+    for refusal in refusals:
+        if refusal.row is None:
+            plain[refusal.message] = batch.messages[refusal.message]
     return Decoded(
-        batch_in_plain,
+        replace(batch, messages=plain),
         # One chunk: a chunk per message would make every later step pay per message.
         pa.concat_tables(tables).combine_chunks() if tables else DECODED_SCHEMA.empty_table(),
         refusals,
@@ -192,6 +194,7 @@ def refuse_reading(index: int, row: int, part: Part, error: ReadingRejected) -> 
         meter_id if is_text(meter_id) else None,
         pole_id if is_text(pole_id) else None,
         seq if type(seq) is int and abs(seq) <= INT64_MAX else None,
+        1,
     )
 
 
@@ -418,7 +421,8 @@ def _judge(payload: _Payload, rows: list[int] | None, batch: MessageBatch) -> Pa
         )
     except ReadingRejected as error:
         return Partial([], [refuse_payload(payload.message, payload.data, error)], 0)
-    return judge_readings(payload.message, parts, batch.ingest_ts)
+    now = batch.ingest_ts_of(batch.messages[payload.message])
+    return judge_readings(payload.message, parts, now)
 
 
 def judge_readings(message: int, parts: Mapping[int, Part], now: datetime) -> Partial:
@@ -571,14 +575,15 @@ def wire_columns(table: pa.Table, max_decoded_bytes: int) -> dict[str, Any]:
         if not found and f.required:
             raise ReadingRejected(RejectionCode.MISSING_FIELD, f.name, "the column is missing")
         columns[f.name] = (
-            _as_wire(f.name, table[f.name], max_decoded_bytes)
+            as_wire(f.name, table[f.name], max_decoded_bytes)
             if found
             else pa.nulls(table.num_rows, f.type)
         )
     return columns
 
 
-def _as_wire(name: str, column: pa.ChunkedArray, max_decoded_bytes: int) -> pa.ChunkedArray:
+def as_wire(name: str, column: pa.ChunkedArray, max_decoded_bytes: int) -> pa.ChunkedArray:
+    """The column of a field in the contract's type; raises ReadingRejected as `wire_columns`."""
     if pa.types.is_dictionary(column.type):
         if _unfolded_bytes(column) > max_decoded_bytes:
             raise ReadingRejected(
