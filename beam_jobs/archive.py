@@ -131,7 +131,19 @@ def without_rows(payload: bytes, rows: Iterable[int | None]) -> bytes:
     table = read_arrow(payload)
     keep = np.ones(table.num_rows, bool)
     keep[[row for row in rows if row is not None]] = False
-    return arrow_stream(table.filter(pa.array(keep))) if keep.any() else b""
+    return arrow_stream(_rows_of(table, keep)) if keep.any() else b""
+
+
+def _rows_of(table: pa.Table, keep: np.ndarray) -> pa.Table:
+    try:
+        return table.filter(pa.array(keep))
+    except pa.ArrowNotImplementedError:
+        # Unknown columns may have types that Arrow can slice but not filter.
+        edges = np.flatnonzero(np.diff(np.concatenate(([False], keep, [False]))))
+        return pa.concat_tables(
+            table.slice(int(start), int(end - start))
+            for start, end in zip(edges[::2], edges[1::2], strict=True)
+        )
 
 
 def arrow_stream(table: pa.Table) -> bytes:

@@ -17,7 +17,8 @@ from ami_contract.errors import ReadingRejected, RejectionCode
 from ami_contract.reading import ContentEncoding
 
 _RAW_BUFFER: Final = -1
-_DICTIONARY, _RECORD_BATCH = 2, 3
+_DICTIONARY: Final = 2
+_VALUE_BYTES: Final = 8
 
 
 def decompress(data: bytes, encoding: ContentEncoding, max_decoded_bytes: int) -> bytes:
@@ -28,7 +29,8 @@ def decompress(data: bytes, encoding: ContentEncoding, max_decoded_bytes: int) -
     """
     try:
         with pa.CompressedInputStream(pa.BufferReader(data), encoding.value) as stream:
-            content = stream.read(max_decoded_bytes + 1)
+            # `read` would not free its bytes when the payload is damaged.
+            content = stream.read_buffer(max_decoded_bytes + 1).to_pybytes()
     except OSError as error:
         raise ReadingRejected(
             RejectionCode.INVALID_COMPRESSION, None, f"not {encoding}: {error}"
@@ -38,20 +40,21 @@ def decompress(data: bytes, encoding: ContentEncoding, max_decoded_bytes: int) -
 
 
 def check_arrow_size(data: bytes, max_decoded_bytes: int) -> None:
-    """Refuse an Arrow IPC stream whose buffers are longer than `max_decoded_bytes` altogether.
+    """Refuse an Arrow IPC stream that decodes to more than `max_decoded_bytes` altogether.
 
     Each compressed buffer starts with its decompressed length (Arrow columnar format, "Encapsulated
-    message format"), which the reader allocates; nothing is decompressed here.
+    message format"), which the reader allocates; nothing is decompressed here. Values of Arrow's
+    null type have no buffer at all; any value counts as eight bytes at least, as in the contract's
+    own types.
 
     Raises:
         ReadingRejected: they are, or the stream's messages cannot be read.
     """
     try:
         total = sum(
-            length
+            _decoded_bytes(message)
             for message in pyarrow.ipc.MessageReader.open_stream(pa.BufferReader(data))
             if message.type in ("record batch", "dictionary")
-            for length in _decoded_lengths(message)
         )
     except (pa.ArrowInvalid, OSError, ValueError, struct.error) as error:
         raise ReadingRejected(
@@ -65,18 +68,27 @@ def _check(size: int, max_decoded_bytes: int) -> None:
         raise ReadingRejected(
             RejectionCode.PAYLOAD_TOO_LARGE,
             None,
-            f"more than {max_decoded_bytes} bytes when decompressed (AMI_MAX_DECODED_BYTES)",
+            f"more than {max_decoded_bytes} bytes when decoded (AMI_MAX_DECODED_BYTES)",
         )
 
 
-def _decoded_lengths(message: pa.ipc.Message) -> Iterator[int]:
-    """Decompressed length of every buffer of a record batch or dictionary message."""
+def _decoded_bytes(message: pa.ipc.Message) -> int:
+    """What a record batch or dictionary message takes once it is decoded."""
     header, body = memoryview(message.metadata), message.body
     content = memoryview(body) if body is not None else memoryview(b"")
     root = _Table(header, struct.unpack_from("<I", header, 0)[0])
     batch = root.table(2)
     if root.byte(1) == _DICTIONARY:
         batch = batch.table(1)
+    values = [length for length, _ in batch.pairs(1)]
+    lengths = list(_decoded_lengths(batch, content))
+    if min(values + lengths, default=0) < 0:
+        raise ValueError("a column has a negative length")
+    return max(sum(lengths), _VALUE_BYTES * sum(values))
+
+
+def _decoded_lengths(batch: _Table, content: memoryview) -> Iterator[int]:
+    """Decompressed length of every buffer of a record batch."""
     compressed = batch.has(3)
     for offset, length in batch.pairs(2):
         if not compressed or length == 0:

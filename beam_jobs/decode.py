@@ -584,7 +584,16 @@ def wire_columns(table: pa.Table, max_decoded_bytes: int) -> dict[str, Any]:
 
 def as_wire(name: str, column: pa.ChunkedArray, max_decoded_bytes: int) -> pa.ChunkedArray:
     """The column of a field in the contract's type; raises ReadingRejected as `wire_columns`."""
-    if pa.types.is_dictionary(column.type):
+    wanted, found = WIRE_SCHEMA.field(name).type, column.type
+    is_dictionary = pa.types.is_dictionary(found)
+    if is_dictionary:
+        found = found.value_type
+    # Arrow cannot unfold a dictionary of lists.
+    if not _castable(found, wanted) or (is_dictionary and pa.types.is_list(wanted)):
+        raise ReadingRejected(
+            RejectionCode.WRONG_TYPE, name, f"Arrow type {column.type} where {wanted} is meant"
+        )
+    if is_dictionary:
         if _unfolded_bytes(column) > max_decoded_bytes:
             raise ReadingRejected(
                 RejectionCode.PAYLOAD_TOO_LARGE,
@@ -592,12 +601,7 @@ def as_wire(name: str, column: pa.ChunkedArray, max_decoded_bytes: int) -> pa.Ch
                 f"its dictionary unfolds to more than {max_decoded_bytes} bytes "
                 "(AMI_MAX_DECODED_BYTES)",
             )
-        column = column.cast(column.type.value_type)
-    wanted, found = WIRE_SCHEMA.field(name).type, column.type
-    if not _castable(found, wanted):
-        raise ReadingRejected(
-            RejectionCode.WRONG_TYPE, name, f"Arrow type {found} where {wanted} is meant"
-        )
+        column = column.cast(found)
     if pa.types.is_timestamp(wanted) and _is_text(found):
         return pa.chunked_array(
             [parse_timestamps(chunk.cast(pa.string())) for chunk in column.chunks], TIMESTAMP

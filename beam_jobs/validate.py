@@ -178,8 +178,10 @@ def _parts(message: Message, rows: list[int]) -> dict[int, Part]:
 
 def _arrow_readings(data: bytes, rows: list[int]) -> list[dict[str, Any]]:
     """Contract fields of some rows of an Arrow payload, times as RFC 3339 text."""
-    table = read_arrow(data).take(rows)
+    table = read_arrow(data)
+    # Only then the rows: unknown columns may have types that Arrow cannot take rows of.
     table = table.select([f.name for f in READING_FIELDS if f.name in table.column_names])
+    table = table.take(rows)
     for index, field in enumerate(table.schema):
         if pa.types.is_timestamp(field.type):
             # Python's datetime knows neither nanoseconds nor years beyond 9999.

@@ -7,6 +7,7 @@ import io
 import struct
 from collections.abc import Callable
 
+import psutil
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -146,11 +147,12 @@ def smallest_bound(data: bytes) -> int:
 def test_the_size_of_an_arrow_stream_is_that_of_its_buffers(compression: str | None) -> None:
     columns = {
         "i": pa.array(range(1000), pa.int64()),
-        "s": pa.array(["x" * (n % 7) for n in range(1000)]),
+        "s": pa.array(["x" * (n % 70) for n in range(1000)]),
         "d": pa.array(["pole"] * 1000).dictionary_encode(),
         "l": pa.array([["a"] * (n % 3) for n in range(1000)]),
     }
-    expected = 8000 + 4004 + 2997 + 4000 + 8 + 4 + 4004 + 4 * 1000 + 999
+    texts = sum(n % 70 for n in range(1000))
+    expected = 8000 + 4004 + texts + 4000 + 8 + 4 + 4004 + 4 * 1000 + 999
     found = smallest_bound(stream(pa.table(columns), compression))
 
     # Buffers are padded to multiples of 8 bytes where they are not compressed.
@@ -169,6 +171,40 @@ def test_an_arrow_bomb_is_refused_before_it_takes_its_memory(compression: str) -
 
     assert [r.code for r in found.refusals] == [RejectionCode.PAYLOAD_TOO_LARGE]
     assert pa.total_allocated_bytes() - before < BOUNDS.max_decoded_bytes
+
+
+@pytest.mark.parametrize("name", ["seq", "phase"])
+@pytest.mark.parametrize("in_list", [False, True])
+def test_a_bomb_of_nulls_without_any_buffer_is_refused(name: str, in_list: bool) -> None:
+    count = 20_000_000
+    nulls = pa.nulls(count)
+    column = pa.ListArray.from_arrays(pa.array([0, count], pa.int32()), nulls)
+    bomb = stream(pa.table({name: column if in_list else nulls}), None)
+    assert len(bomb) < 1000
+    found = decode(batch(message(bomb, ARROW)), BOUNDS)
+
+    assert [r.code for r in found.refusals] == [RejectionCode.PAYLOAD_TOO_LARGE]
+
+
+def test_a_column_of_negative_length_does_not_make_up_for_a_long_one() -> None:
+    data = bytearray(stream(pa.table({"a": pa.array([1] * 99), "b": pa.array([2] * 99)}), None))
+    # Validity of b: offset 792, length 0.
+    place = data.index(struct.pack("<qq", 792, 0)) + 8
+    struct.pack_into("<q", data, place, -(2**62))
+    with pytest.raises(ReadingRejected, match="negative"):
+        check_arrow_size(bytes(data), 2**62)
+
+
+@pytest.mark.parametrize("encoding", ContentEncoding)
+def test_damaged_payloads_leave_no_memory_behind(encoding: ContentEncoding) -> None:
+    cut = COMPRESS[encoding](b"abcdefgh" * 500_000)[:-9]
+    process = psutil.Process()
+    before = process.memory_info().vms
+    for _ in range(50):
+        with pytest.raises(ReadingRejected, match="not"):
+            decompress(cut, encoding, 64_000_000)
+
+    assert process.memory_info().vms - before < 10 * 64_000_000
 
 
 def test_a_dictionary_that_unfolds_to_a_bomb_is_refused() -> None:
