@@ -10,7 +10,6 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ami_contract.errors import ReadingRejected
 from ami_contract.reading import (
     IDENTIFIER_PATTERN,
     MAX_EVENT_LEAD,
@@ -20,10 +19,9 @@ from ami_contract.reading import (
     ContentType,
     Field,
 )
-from beam_jobs.checks import Part, check_reading, parts_at
-from beam_jobs.decode import content_type_of, read_arrow, refuse_reading
+from beam_jobs.checks import Part, parts_at
+from beam_jobs.decode import content_type_of, judge_readings, read_arrow
 from beam_jobs.elements import (
-    DECODED_SCHEMA,
     MESSAGE_COLUMN,
     ROW_COLUMN,
     Decoded,
@@ -112,25 +110,18 @@ def _clock(batch: MessageBatch, readings: pa.Table) -> Any:
 
 
 def _explain(bad: pa.Table, batch: MessageBatch) -> tuple[pa.Table, list[Refusal]]:
-    messages = batch.messages
-    refusals: list[Refusal] = []
-    rows: list[dict[str, Any]] = []
     places: dict[int, list[int]] = {}
     for index, row in zip(
         bad[MESSAGE_COLUMN].to_pylist(), bad[ROW_COLUMN].to_pylist(), strict=True
     ):
         places.setdefault(index, []).append(row)
-    for index, bad_rows in places.items():
-        for row, part in _parts(messages[index], bad_rows).items():
-            try:
-                if part.error:
-                    raise part.error
-                checked = check_reading(part.value, now=batch.ingest_ts_of(messages[index]))
-            except ReadingRejected as error:
-                refusals.append(refuse_reading(index, row, part, error))
-            else:
-                rows.append(checked | {MESSAGE_COLUMN: index, ROW_COLUMN: row})
-    return pa.Table.from_pylist(rows, DECODED_SCHEMA), refusals
+    judged = [
+        judge_readings(index, _parts(message, rows), batch.ingest_ts_of(message))
+        for index, rows in places.items()
+        for message in [batch.messages[index]]
+    ]
+    good = pa.concat_tables([table for each in judged for table in each.readings])
+    return good, [refusal for each in judged for refusal in each.refusals]
 
 
 def gathered(refusals: list[Refusal], batch: MessageBatch) -> list[Refusal]:
