@@ -3,8 +3,6 @@ stored."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from collections import Counter
 from typing import Any, NamedTuple
@@ -27,6 +25,7 @@ from ingest_helpers import (
     batch,
     dead_letters,
     message,
+    payload_of,
     reading,
     stored_rows,
 )
@@ -283,18 +282,6 @@ BROKEN: dict[str, Broken] = {
         ARROW,
     ),
 }
-
-
-def payload_of(letter: dict[str, Any], data: DataDir) -> bytes:
-    """The whole payload a dead letter stands for."""
-    digest = letter["payload_sha256"]
-    if digest:
-        content = (data.deadletter_payloads / digest).read_bytes()
-        assert hashlib.sha256(content).hexdigest() == digest
-        return content
-    if "payload_base64" in letter:
-        return base64.b64decode(letter["payload_base64"])
-    return str(letter["payload"]).encode()
 
 
 def _number(text: str) -> int | float:
