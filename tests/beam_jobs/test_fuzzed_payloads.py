@@ -126,7 +126,9 @@ CHANGED = st.dictionaries(st.sampled_from([*FIELD_NAMES, "phase"]), VALUES, max_
 )
 CONTENTS = st.one_of(
     mutated(),
-    st.tuples(st.just(JSON), st.lists(CHANGED | VALUES, max_size=4).map(json.dumps).map(str.encode)),
+    st.tuples(
+        st.just(JSON), st.lists(CHANGED | VALUES, max_size=4).map(json.dumps).map(str.encode)
+    ),
     st.tuples(st.just(NDJSON), st.lists(CHANGED, max_size=4).map(lambda r: as_ndjson(*r))),
     st.tuples(st.just(JSON), st.binary(max_size=60)),
     st.tuples(st.just(JSON), st.text(max_size=30).map(str.encode)),
@@ -143,7 +145,9 @@ def messages(draw: st.DrawFn) -> list[Message]:
         claimed: str | None = content_type
         attributes = {}
         if draw(st.integers(0, 9)) == 0:
-            claimed = draw(st.sampled_from([JSON, NDJSON, ARROW, None, "", "text/csv", "naïve\x00"]))
+            claimed = draw(
+                st.sampled_from([JSON, NDJSON, ARROW, None, "", "text/csv", "naïve\x00"])
+            )
         if draw(st.integers(0, 4)) == 0:
             encoding = draw(st.sampled_from(["gzip", "zstd", "br", ""]))
             attributes["content_encoding"] = encoding
@@ -189,7 +193,13 @@ def count_of_readings(item: Message) -> int | None:
 
 
 class Left(NamedTuple):
-    """What a batch has left: rows landed, readings archived (None: Arrow) and letters, by message."""
+    """What a batch has left, by message.
+
+    Attributes:
+        rows: how many landed.
+        archived: texts of the archived readings; of Arrow payloads how many there are.
+        letters: dead letters.
+    """
 
     rows: Counter[str]
     archived: dict[str, list[bytes] | int]
@@ -269,7 +279,9 @@ def segments() -> Iterator[str]:
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 @given(messages())
-@example([message(b"[" * 100_000, identity="x"), message(b"[]"), message(as_json(FULL), identity="y")])
+@example(
+    [message(b"[" * 100_000, identity="x"), message(b"[]"), message(as_json(FULL), identity="y")]
+)
 def test_every_payload_is_accounted_for(
     lake: Path, graph: BoundedGraph, segments: Iterator[str], found: list[Message]
 ) -> None:
