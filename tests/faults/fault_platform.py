@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from ami_cli.processes import accepts, free_port
@@ -39,11 +40,20 @@ class Platform:
         self._log = self.log_path.open("ab")
         self._started: list[subprocess.Popen[bytes]] = []
 
-    def start(self, *arguments: str, before: tuple[str, ...] = ()) -> subprocess.Popen[bytes]:
-        """Start a command of `ami`, behind the command line `before` where there is one."""
+    def start(
+        self, *arguments: str, before: tuple[str, ...] = (), data_dir: Path | None = None
+    ) -> subprocess.Popen[bytes]:
+        """Start a command of `ami`.
+
+        Args:
+            arguments: of the command.
+            before: command line that runs it.
+            data_dir: instead of the platform's own.
+        """
+        own = {"AMI_DATA_DIR": str(data_dir)} if data_dir else {}
         process = subprocess.Popen(
             [*before, sys.executable, "-m", "ami_cli.main", *arguments],
-            env=self._environment,
+            env=self._environment | own,
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=self._log,
@@ -53,6 +63,17 @@ class Platform:
 
     def run(self, *arguments: str, timeout_s: float = 120) -> int:
         return self.start(*arguments).wait(timeout_s)
+
+    def simulate(self, config: str, start: datetime, window: timedelta) -> subprocess.Popen[bytes]:
+        """Start a gateway that publishes `window` at full speed and writes its ground truth."""
+        path = self.folder / f"config-{len(self._started)}.yaml"
+        path.write_text(config)
+        end = start + window
+        return self.start(
+            *("simulate", "--config", str(path), "--speed", "max"),
+            *("--from", f"{start:%Y-%m-%dT%H:%M}", "--to", f"{end:%Y-%m-%dT%H:%M}"),
+            *("--truth", str(self.data.truth)),
+        )
 
     def start_pubsub(self) -> subprocess.Popen[bytes]:
         process = self.start("pubsub")
@@ -74,10 +95,16 @@ class Platform:
 
 
 def wait_until(ready: Callable[[], bool], timeout_s: float = 60) -> None:
+    assert comes_true(ready, timeout_s), f"waited {timeout_s:.0f} s"
+
+
+def comes_true(ready: Callable[[], bool], timeout_s: float) -> bool:
     deadline = time.monotonic() + timeout_s
     while not ready():
-        assert time.monotonic() < deadline, "waited too long"
+        if time.monotonic() > deadline:
+            return False
         time.sleep(0.02)
+    return True
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
