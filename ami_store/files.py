@@ -57,7 +57,7 @@ def atomic_path(target: Path, *, durable: bool = True) -> Iterator[Path]:
     except OSError as error:
         raise LakeError(
             f"cannot write {target}: {error.strerror or error}; free space or mend the folder's "
-            "permissions, then start again: nothing is lost"
+            "permissions: nothing is lost"
         ) from error
 
 

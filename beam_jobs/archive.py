@@ -131,18 +131,18 @@ def without_rows(payload: bytes, rows: Iterable[int | None]) -> bytes:
     table = read_arrow(payload)
     keep = np.ones(table.num_rows, bool)
     keep[[row for row in rows if row is not None]] = False
-    return arrow_stream(_rows_of(table, keep)) if keep.any() else b""
+    return arrow_stream(take_rows(table, np.flatnonzero(keep))) if keep.any() else b""
 
 
-def _rows_of(table: pa.Table, keep: np.ndarray) -> pa.Table:
+def take_rows(table: pa.Table, rows: np.ndarray) -> pa.Table:
+    """Some rows (at least one) of a table whose columns may have any type."""
     try:
-        return table.filter(pa.array(keep))
+        return table.take(pa.array(rows))
     except pa.ArrowNotImplementedError:
-        # Unknown columns may have types that Arrow can slice but not filter.
-        edges = np.flatnonzero(np.diff(np.concatenate(([False], keep, [False]))))
+        # Arrow can only slice some types (unions, views) that an unknown column may have.
+        stretches = np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1)
         return pa.concat_tables(
-            table.slice(int(start), int(end - start))
-            for start, end in zip(edges[::2], edges[1::2], strict=True)
+            [table.slice(int(stretch[0]), len(stretch)) for stretch in stretches]
         )
 
 

@@ -36,7 +36,7 @@ import pyarrow as pa
 from ami_contract.errors import LakeError
 from ami_contract.lake import hour_folder
 from ami_contract.reading import TIMESTAMP, ContentType
-from beam_jobs.archive import ARROW_SCHEMA, READINGS_KEY, archive_line, arrow_stream
+from beam_jobs.archive import ARROW_SCHEMA, READINGS_KEY, archive_line, arrow_stream, take_rows
 from beam_jobs.checks import INT64_MAX, JSON_BLANKS
 from beam_jobs.decode import content_type_of, read_arrow, wire_columns
 from beam_jobs.elements import MESSAGE_COLUMN, ROW_COLUMN, Message
@@ -223,7 +223,7 @@ def split_tables(
 
     def part(message: int, rows: list[int]) -> KeptTable:
         found = messages[message]
-        return found._replace(readings=_take(found.readings, rows))
+        return found._replace(readings=take_rows(found.readings, np.array(rows)))
 
     return _split(places, minutes, part)
 
@@ -257,14 +257,6 @@ def _split(
         key = PoleMinute(poles.dictionary[pole].as_py(), minute)
         found.setdefault(key, []).append(piece(message, keys[3, start:end].tolist()))
     return found
-
-
-def _take(table: pa.Table, rows: list[int]) -> pa.Table:
-    try:
-        return table.take(rows)
-    except pa.ArrowNotImplementedError:
-        # Arrow takes no rows of some types (unions) that an unknown column may have.
-        return pa.concat_tables([table.slice(row, 1) for row in rows])
 
 
 def archive_table(messages: Sequence[KeptTable]) -> pa.Table:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import io
 import json
 import time
@@ -124,6 +126,18 @@ def archived_counts(data: DataDir, segment: str) -> list[tuple[str, int]]:
 
 def dead_letters(data: DataDir) -> list[dict[str, Any]]:
     return json_lines(data.deadletter)
+
+
+def payload_of(letter: dict[str, Any], data: DataDir) -> bytes:
+    """The whole payload a dead letter stands for."""
+    digest = letter["payload_sha256"]
+    if digest:
+        content = (data.deadletter_payloads / digest).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == digest
+        return content
+    if "payload_base64" in letter:
+        return base64.b64decode(letter["payload_base64"])
+    return str(letter["payload"]).encode()
 
 
 def files_below(root: Path) -> dict[str, bytes]:

@@ -3,8 +3,6 @@ stored."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from collections import Counter
 from typing import Any, NamedTuple
@@ -27,6 +25,7 @@ from ingest_helpers import (
     batch,
     dead_letters,
     message,
+    payload_of,
     reading,
     stored_rows,
 )
@@ -276,6 +275,39 @@ BROKEN: dict[str, Broken] = {
         0,
         ARROW,
     ),
+    "arrow with a dictionary of lists": Broken(
+        column(
+            "quality_flags",
+            pa.DictionaryArray.from_arrays(
+                pa.array([0, 0]), pa.array([["tamper"]], pa.list_(pa.string()))
+            ),
+        ),
+        [("wrong_type", "quality_flags", None)],
+        0,
+        ARROW,
+    ),
+    "arrow with a dictionary of structs": Broken(
+        column("seq", pa.DictionaryArray.from_arrays(pa.array([0, 0]), pa.array([{"seq": 1}]))),
+        [("wrong_type", "seq", None)],
+        0,
+        ARROW,
+    ),
+    **{
+        f"arrow with an unknown column of {values.type}": Broken(
+            as_arrow(
+                arrow_table(reading(1), reading(2, seq=-1), reading(3)).append_column("x", values)
+            ),
+            [("out_of_range", "seq", 1)],
+            2,
+            ARROW,
+        )
+        for values in (
+            pa.array(["a", None, "b"], pa.string_view()),
+            pa.RunEndEncodedArray.from_arrays(pa.array([3], pa.int32()), pa.array([1.5])),
+            pa.array([[1], [], [2]], pa.list_view(pa.int64())),
+            pa.nulls(3),
+        )
+    },
     "arrow times as text": Broken(
         column("event_ts", pa.array([reading(1)["event_ts"], "2026-03-01 11:30:00"])),
         [("timestamp_without_zone", "event_ts", 1)],
@@ -283,18 +315,6 @@ BROKEN: dict[str, Broken] = {
         ARROW,
     ),
 }
-
-
-def payload_of(letter: dict[str, Any], data: DataDir) -> bytes:
-    """The whole payload a dead letter stands for."""
-    digest = letter["payload_sha256"]
-    if digest:
-        content = (data.deadletter_payloads / digest).read_bytes()
-        assert hashlib.sha256(content).hexdigest() == digest
-        return content
-    if "payload_base64" in letter:
-        return base64.b64decode(letter["payload_base64"])
-    return str(letter["payload"]).encode()
 
 
 def _number(text: str) -> int | float:

@@ -7,6 +7,7 @@ import math
 from collections import Counter
 from datetime import timedelta
 from typing import Any
+from unittest.mock import patch
 
 import orjson
 import pyarrow as pa
@@ -234,6 +235,57 @@ def token(value: Any) -> str:
     return json.dumps(value)
 
 
+ODD_TOKENS = [
+    # Numbers: signs, exponents, fractions that vanish, the edges of int64 and of float's integers.
+    *("-0.0", "0e999", "-0e999", "7.0", "1E2", "1e+2", "100e-2", "1.5e1", "1e400", "-1E400"),
+    *("2e-324", "999.99999999999999999", "1000.00000000000000001", "1.0000000000000000000001"),
+    *("-9223372036854775808", "-9223372036854775809", "18446744073709551616", "1" * 401),
+    *("9007199254740991", "9007199254740992", "9007199254740991.0", "9007199254740991.4"),
+    *("9.007199254740991e15", "00", "-01", "5.", "1.e5", "1e", "1e+", "--1", "-", "0x10", "1_0"),
+    # What other languages read.
+    *("nan", "True", "None", "undefined", "'m1'", "/*c*/1", "1//c", "tru", "[,]", '["a",]', "[1,]"),
+    # Texts: escapes, control characters, blanks of Unicode, halves of surrogate pairs.
+    *(
+        '"m\\u0031"',
+        '"\\/"',
+        '"\\x41"',
+        '"\\u12"',
+        '"\\"',
+        '"m\n1"',
+        '"m\t1"',
+        '"m\x7f1"',
+        '"\x00"',
+    ),
+    *('"\\u0000"', '"\\udc00\\ud800"', '"\\ud83d\\ude00"', '"😀"', '"\u2028"', '"\ufeff"', '"seq"'),
+    *(
+        '["\\ud800"]',
+        '["\\u0000"]',
+        '["\\u0061", "é\\n"]',
+        '["a", "a"]',
+        '[""]',
+        "[[]]",
+        '["a" "b"]',
+    ),
+    *("[ ]", "[null, null]", '{"seq": 1}', '{"seq"}', '{"seq": 1,}', "[" * 50 + "]" * 50),
+    # Times: case, leap seconds, digits, offsets, calendars, text around them.
+    *(
+        f'"{text}"'
+        for text in (
+            *("2026-03-01t11:30:00Z", "2026-03-01 11:30:00z", "2026-03-01T11:30:60Z"),
+            *("2026-02-28T23:59:60Z", "2026-03-01T24:00:00Z", "2026-03-01T11:30:00.Z"),
+            *("2026-03-01T11:30:00.999999999Z", "2026-03-01T11:30:00.1234567890Z"),
+            *("2026-03-01T11:30:00,5Z", "2026-03-01T11:30:00-00:00", "2026-03-01T11:30:00+23:59"),
+            *("2026-03-01T11:30:00+24:00", "2026-03-01T11:30:00+00:60", "2026-03-01T11:30:00+0100"),
+            *("2026-03-01T11:30:00+01", "2026-03-01T11:30Z", "20260301T113000Z", "2026-W09-7"),
+            *(" 2026-03-01T11:30:00Z", "2026-03-01T11:30:00Z ", "2026-03-01T11:30:00Z\\n"),
+            *("2026\\u002d03-01T11:30:00Z", "٢٠٢٦-03-01T11:30:00Z", "2026-03-01T11:30:00ß"),
+            *("0000-01-01T00:00:00Z", "0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"),
+            *("2262-04-11T23:47:16.854775808Z", "1677-09-21T00:12:43.145224192Z"),
+            *("2000-01-01T00:00:00+00:01", "1999-12-31T23:59:59.999999999Z"),
+            "2026-03-01T12:05:00.000000999Z",
+        )
+    ),
+]
 TOKENS = st.one_of(
     st.sampled_from(
         [
@@ -245,6 +297,7 @@ TOKENS = st.one_of(
             *('"2026-03-01 11:30:00.123456789+05:30"', '"2099-01-01T00:00:00Z"', "1000.0001"),
             *('"1999-12-31T23:59:59.999999Z"', '"9999-12-31T23:59:59Z"', '"2026-02-30T00:00:00Z"'),
             *('"2026-03-01T12:05:00Z"', '"2026-03-01T12:05:00.000001Z"', "40", "39.999", "70.1"),
+            *ODD_TOKENS,
         ]
     ),
     st.floats().map(token),
@@ -252,7 +305,13 @@ TOKENS = st.one_of(
     st.text(max_size=6).map(token),
     st.datetimes().map(lambda d: token(d.isoformat() + "Z")),
 )
+ODD_CHARACTERS = ["", *'\\"{}[],:\t\n\r\x00\x0b\x0c\x1f\x7f\xa0\u2028\ufeff0-e/']
 NAMES = st.sampled_from([*FIELD_NAMES, "phase", "meter_ID", "seq ", "r"])
+
+
+def as_escapes(name: str) -> str:
+    """The name with its first character as a JSON escape."""
+    return f"\\u{ord(name[0]):04x}{name[1:]}"
 
 
 @st.composite
@@ -265,8 +324,16 @@ def near_valid(draw: st.DrawFn) -> str:
             pairs = [pair for pair in pairs if pair[0] != name]
         if action != "drop":
             pairs.insert(draw(st.integers(0, len(pairs))), (name, draw(TOKENS)))
-    colon = draw(st.sampled_from([": ", ":", " :", " : "]))
-    return "{" + ", ".join(f'"{name}"{colon}{value}' for name, value in pairs) + "}"
+    colon = draw(st.sampled_from([": ", ":", " :", " : ", "\t:\t"]))
+    escaped = draw(st.sampled_from([None, None, None, *FIELD_NAMES]))
+    texts = [
+        f'"{as_escapes(name) if name == escaped else name}"{colon}{value}' for name, value in pairs
+    ]
+    whole = "{" + ", ".join(texts) + draw(st.sampled_from(["}"] * 8 + [",}", "\x0b}"]))
+    if draw(st.integers(0, 9)):
+        return whole
+    place = draw(st.integers(0, len(whole)))
+    return whole[:place] + draw(st.sampled_from(ODD_CHARACTERS)) + whole[place + 1 :]
 
 
 @st.composite
@@ -274,9 +341,10 @@ def near_valid_message(draw: st.DrawFn) -> Message:
     texts = draw(st.lists(near_valid(), min_size=1, max_size=4))
     form = draw(st.sampled_from(["array", "object", "lines"]))
     if form == "lines":
-        return message("\n".join(texts).encode(), NDJSON)
+        return message(draw(st.sampled_from(["\n", "\r\n", "\n \n"])).join(texts).encode(), NDJSON)
     text = texts[0] if form == "object" else "[" + ", ".join(texts) + "]"
-    return message(text.encode())
+    before = draw(st.sampled_from(["", "", "", " \t\r\n", "\ufeff", "\x0c"]))
+    return message((before + text).encode())
 
 
 Verdict = tuple[dict[tuple[int, int], dict[str, Any]], Counter[tuple[Any, ...]]]
@@ -312,15 +380,66 @@ def fast_verdict(validated: Validated) -> Verdict:
     return rows, Counter((r.message, r.row, r.code, r.field) for r in validated.refusals)
 
 
+def judged_singly(*messages: Message) -> Validated:
+    """As `judge`, every payload read reading by reading."""
+
+    def singly(payloads: list[Any], batch: Any) -> Any:
+        parts = [decode_module._decode_singly(payload, batch) for payload in payloads]
+        return decode_module._Partial(
+            [table for part in parts for table in part.readings],
+            [refusal for part in parts for refusal in part.refusals],
+            sum(part.unknown_fields for part in parts),
+        )
+
+    with patch.object(decode_module, "_decode_together", singly):
+        return judge(*messages)
+
+
+def agree(messages: list[Message]) -> None:
+    """All three ways to read a text payload give the same rows and the same refusals."""
+    expected = slow_verdict(messages)
+    together, singly = judge(*messages), judged_singly(*messages)
+
+    assert fast_verdict(together) == expected
+    assert fast_verdict(singly) == expected
+    for refusal in together.refusals:
+        orjson.dumps([refusal.meter_id, refusal.pole_id, refusal.seq, refusal.detail])
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.lists(near_valid_message(), min_size=1, max_size=4))
 @example([message(as_json(reading(1), reading(2, seq=1.5))), message(as_json(FULL))])
 def test_the_fast_path_and_the_exact_judge_agree(messages: list[Message]) -> None:
-    found = judge(*messages)
+    agree(messages)
 
-    assert fast_verdict(found) == slow_verdict(messages)
-    for refusal in found.refusals:
-        orjson.dumps([refusal.meter_id, refusal.pole_id, refusal.seq, refusal.detail])
+
+@pytest.mark.parametrize("name", [*FIELD_NAMES, "phase"])
+@pytest.mark.parametrize("form", ["{%s}", "[{%s}]", f"[{token(FULL)}, {{%s}}, null]"])
+def test_all_paths_agree_on_every_odd_value_of_every_field(name: str, form: str) -> None:
+    others = [(key, token(value)) for key, value in FULL.items() if key != name]
+    for value in ODD_TOKENS:
+        pairs = ",".join(f'"{key}":{text}' for key, text in [*others, (name, value)])
+        agree([message(form.replace("%s", pairs).encode())])
+
+
+@pytest.mark.parametrize("name", FIELD_NAMES)
+def test_a_field_that_stands_twice_is_found_however_it_is_spelt(name: str) -> None:
+    pairs = [f'"{key}": {token(value)}' for key, value in FULL.items()]
+    again = [f'"{name}": null', f'"{as_escapes(name)}": {token(FULL[name])}']
+    for second in again:
+        for text in (", ".join([*pairs, second]), ", ".join([second, *pairs])):
+            odd = message(f"[{{{text}}}, {token(FULL)}]".encode())
+            agree([odd])
+            assert [(r.row, r.code, r.field) for r in judge(odd).refusals] == [
+                (0, "duplicate_key", name)
+            ]
+
+
+def test_a_reading_whose_key_is_escaped_is_as_good_as_any() -> None:
+    text = token(FULL).replace('"seq"', '"\\u0073eq"')
+    for data in (f"{text}", f"[{text}, null]"):
+        agree([message(data.encode())])
+        assert judge(message(data.encode())).readings["seq"].to_pylist() == [1]
 
 
 FRAGMENTS = st.sampled_from(

@@ -1,115 +1,88 @@
-"""kill -9 of ingest, Pub/Sub and a Dagster run, each amid its work: nothing lost, nothing twice.
+"""kill -9 of ingest, Pub/Sub and a Dagster run at random moments: nothing lost, nothing twice.
 
-One story, because each kill builds on what the one before left: 8 meters publish two hours with
-drops, duplicates and damaged readings while the processes that handle them are killed and started
-again.
+One story, because each kill builds on what the one before left: a JSON and an Arrow gateway publish
+with drops, duplicates, damaged and late readings, while the processes that handle them are killed
+and started again.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import signal
+import random
 import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 import psutil
+import pyarrow as pa
 import pytest
+from fault_platform import Platform, comes_true, kill, running, wait_until
 
-from ami_cli.processes import accepts, free_port
 from ami_contract.lake import DataDir
 from ami_dagster.local_run import instance_of
 from ami_store.ledger import balance
 from ami_store.warehouse import query
+from beam_jobs.archive_split import parse_line
 
+START = datetime(2026, 3, 1, 6, 30, tzinfo=UTC)
+METERS = 3
 CONFIG = """
-pole_id: pole-1
-num_meters: 8
+pole_id: {pole_id}
+num_meters: {meters}
 sample_hz: 1
 publish_mode: batch
-payload: json
+payload: {payload}
+batch_interval_s: {batch_interval_s}
+batch_max_readings: {batch_max_readings}
 network_profile: 5g
-drop_prob: 0.001
-duplicate_prob: 0.01
-reorder_prob: 0.01
+drop_prob: 0.05
+duplicate_prob: 0.05
+reorder_prob: 0.10
+reorder_max_batches: {reorder_max_batches}
 bad_payload_prob: 0.001
+# Of the time of the readings, which passes a thousand times as fast as the wall clock.
+spool_max_s: 1000000
 force_sag_every_s: 600
 seed: 11
 """
-WINDOW = ("--from", "2026-03-01T13:30", "--to", "2026-03-01T15:30", "--speed", "max")
 
 
-class Platform:
-    """Commands of one data folder as child processes."""
+@dataclass(frozen=True)
+class Story:
+    """How much is published and how often something is killed.
 
-    def __init__(self, folder: Path) -> None:
-        self.data = DataDir(folder / "data")
-        self.port = free_port()
-        self.config = folder / "config.yaml"
-        self.config.write_text(CONFIG)
-        self._environment = {
-            **os.environ,
-            "AMI_DATA_DIR": str(self.data.root),
-            "AMI_PUBSUB_PORT": str(self.port),
-            # Many small micro-batches, so that a kill falls between and within them.
-            "AMI_INGEST_MAX_MESSAGES": "40",
-        }
-        self._log = (folder / "log.txt").open("ab")
-        self._started: list[subprocess.Popen[bytes]] = []
+    Attributes:
+        seed: of the moments and victims of the kills.
+        kills: of ingest, Pub/Sub or both.
+        window: published.
+        late: a reading comes up to this much later.
+        batch_max_readings: readings of a message.
+        max_messages: of a micro-batch; few, so that work is left for every kill.
+    """
 
-    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "ami_cli.main", *arguments],
-            env=self._environment,
-            stdout=self._log,
-            stderr=self._log,
+    seed: int
+    kills: int
+    window: timedelta
+    late: timedelta
+    batch_max_readings: int
+    max_messages: int
+
+    def config(self, pole_id: str, payload: str) -> str:
+        batch_interval_s = self.late.total_seconds() / 96
+        return CONFIG.format(
+            pole_id=pole_id,
+            payload=payload,
+            meters=METERS,
+            batch_interval_s=batch_interval_s,
+            batch_max_readings=self.batch_max_readings,
+            reorder_max_batches=96,
         )
-        self._started.append(process)
-        return process
-
-    def run(self, *arguments: str) -> int:
-        return self.start(*arguments).wait(120)
-
-    def start_pubsub(self) -> subprocess.Popen[bytes]:
-        process = self.start("pubsub")
-        wait_until(lambda: accepts(self.port))
-        return process
-
-    def landed(self) -> int:
-        return len(list(self.data.landing.rglob("*.r*.parquet")))
-
-    def stop_all(self) -> None:
-        for process in self._started:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
-        self._log.close()
 
 
-def wait_until(ready: Callable[[], bool], timeout_s: float = 60) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not ready():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.02)
-
-
-def kill(process: subprocess.Popen[bytes]) -> None:
-    assert process.poll() is None, "it had ended before the kill"
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-
-
-@contextmanager
-def running(folder: Path) -> Iterator[Platform]:
-    platform = Platform(folder)
-    try:
-        yield platform
-    finally:
-        platform.stop_all()
+EIGHT = Story(8, 8, timedelta(hours=2), timedelta(hours=1), 40, 20)
+# About seven minutes on two cores.
+FIFTY = Story(50, 50, timedelta(hours=26), timedelta(hours=24), 200, 3)
 
 
 def runs_dbt(process: subprocess.Popen[bytes]) -> bool:
@@ -123,53 +96,133 @@ def runs_dbt(process: subprocess.Popen[bytes]) -> bool:
         return False
 
 
-@pytest.fixture(scope="module")
-def survived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    """The platform after all kills and restarts."""
-    folder = tmp_path_factory.mktemp("kills")
-    truth = str(folder / "data" / "truth")
-    with running(folder) as platform:
-        pubsub = platform.start_pubsub()
-        ingest = platform.start("ingest")
-        simulation = platform.start(
-            "simulate", "--config", str(platform.config), *WINDOW, "--truth", truth
-        )
-        wait_until(lambda: platform.landed() >= 3)
-        kill(ingest)
+def gateway(
+    platform: Platform, story: Story, pole_id: str, payload: str
+) -> subprocess.Popen[bytes]:
+    return platform.simulate(story.config(pole_id, payload), START, story.window)
+
+
+def publish_and_kill(platform: Platform, story: Story) -> None:
+    """Publish and ingest all of it, whatever is killed meanwhile."""
+    rng = random.Random(story.seed)
+    pubsub, ingest = platform.start_pubsub(), platform.start("ingest")
+    gateways = [gateway(platform, story, "pole-1", "json")]
+    amid_work = 0
+    for number in range(story.kills):
+        if number == story.kills // 2:
+            gateways.append(gateway(platform, story, "pole-2", "arrow"))
         landed = platform.landed()
-        ingest = platform.start("ingest", "--drain", "4")
-        wait_until(lambda: platform.landed() > landed)
-        kill(pubsub)
-        platform.start_pubsub()
-        assert simulation.wait(120) == 0
-        assert ingest.wait(120) == 0
-        # What the killed server still had leased comes again after its deadline at the latest.
-        assert platform.run("ingest", "--drain", "3") == 0
+        victim = rng.choice(["ingest", "pubsub", "both"])
+        moment_s = rng.uniform(0, 1)
+        amid_work += comes_true(lambda seen=landed: platform.landed() > seen, 20)
+        with pytest.raises(subprocess.TimeoutExpired):
+            ingest.wait(moment_s)
+        if victim != "pubsub":
+            kill(ingest)
+        if victim != "ingest":
+            kill(pubsub)
+            pubsub = platform.start_pubsub()
+        if victim != "pubsub":
+            ingest = platform.start("ingest")
+    assert amid_work >= 0.9 * story.kills
+    assert [each.wait(120) for each in gateways] == [0, 0]
+    kill(ingest)
+    # A server that starts again has forgotten what the killed ingest had leased.
+    kill(pubsub)
+    platform.start_pubsub()
+    assert platform.run("ingest", "--drain", "3", timeout_s=300) == 0
+
+
+@dataclass(frozen=True)
+class Survived:
+    """The platform after all kills and restarts, and what the ingest left before the build."""
+
+    platform: Platform
+    story: Story
+    stored: set[tuple[str, int]]
+    archived: set[tuple[str, int]]
+
+    @property
+    def data(self) -> DataDir:
+        return self.platform.data
+
+
+def landed_readings(data: DataDir) -> set[tuple[str, int]]:
+    paths = sorted(data.landing.rglob("[!.]*.parquet"))
+    return {
+        pair
+        for path in paths
+        for pair in pairs(pa.parquet.read_table(path, columns=["meter_id", "seq"]))
+    }
+
+
+def archived_readings(data: DataDir) -> set[tuple[str, int]]:
+    found: set[tuple[str, int]] = set()
+    for path in data.archive.rglob("[!.]*.jsonl"):
+        for line in path.read_bytes().splitlines():
+            readings = [json.loads(bytes(text)) for text in parse_line(line).readings]
+            found |= {(reading["meter_id"], reading["seq"]) for reading in readings}
+    for path in data.archive.rglob("[!.]*.arrow"):
+        for payload in pa.ipc.open_file(path).read_all()["payload"].to_pylist():
+            found |= pairs(pa.ipc.open_stream(payload).read_all())
+    return found
+
+
+def pairs(table: pa.Table) -> set[tuple[str, int]]:
+    return set(zip(table["meter_id"].to_pylist(), table["seq"].to_pylist(), strict=True))
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(EIGHT, id="8 kills"),
+        pytest.param(FIFTY, id="50 kills", marks=[pytest.mark.slow, pytest.mark.timeout(1800)]),
+    ],
+)
+def survived(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Survived]:
+    story: Story = request.param
+    print(f"kills at random moments, seed {story.seed}")
+    bound = {"AMI_INGEST_MAX_MESSAGES": str(story.max_messages)}
+    with running(tmp_path_factory.mktemp("kills"), bound) as platform:
+        publish_and_kill(platform, story)
+        stored, archived = landed_readings(platform.data), archived_readings(platform.data)
         build = platform.start("build")
         wait_until(lambda: runs_dbt(build))
         kill(build)
-        assert platform.run("build") == 0
-        yield platform
+        assert platform.run("build", timeout_s=600) == 0
+        yield Survived(platform, story, stored, archived)
 
 
-def test_no_reading_is_lost(survived: Platform) -> None:
+def test_no_reading_is_lost(survived: Survived) -> None:
     ledger = balance(survived.data, survived.data.truth)
     assert ledger.problems == []
     total = ledger.total
-    assert total.expected == 8 * 7200
+    assert total.expected == 2 * METERS * survived.story.window.total_seconds()
     assert total.lost == total.declared_lost
+    assert total.duplicates > 0
 
 
-def test_no_reading_is_twice_in_the_marts(survived: Platform) -> None:
+def test_the_archive_holds_every_reading_that_is_stored_and_no_other(survived: Survived) -> None:
+    assert survived.archived == survived.stored
+    assert len(survived.stored) == balance(survived.data).total.stored
+
+
+def test_no_half_written_file_is_left_where_readers_look(survived: Survived) -> None:
+    for root in (survived.data.landing, survived.data.archive, survived.data.deadletter):
+        assert all(path.stat().st_size for path in root.rglob("[!.]*.*") if path.is_file())
+
+
+def test_no_reading_is_twice_in_the_marts(survived: Survived) -> None:
     [(rows, distinct)] = query(
         survived.data,
         "SELECT count(*), count(DISTINCT (meter_id, epoch, seq)) FROM readings",
     ).rows
-    stored = balance(survived.data).total.stored
-    assert rows == distinct == stored
+    assert rows == distinct == len(survived.stored)
 
 
-def test_every_event_is_there_once(survived: Platform) -> None:
+def test_every_event_is_there_once(survived: Survived) -> None:
     [(events, distinct, overlapping)] = query(
         survived.data,
         """
@@ -184,17 +237,18 @@ def test_every_event_is_there_once(survived: Platform) -> None:
         """,
     ).rows
     assert events == distinct
-    assert events >= 12  # one forced sag every 600 s of two hours
+    # A forced sag every 600 s on each of the two poles.
+    assert events >= 2 * survived.story.window / timedelta(seconds=600)
     assert overlapping == 0
 
 
-def test_the_killed_run_is_recorded_as_failed(survived: Platform) -> None:
+def test_the_killed_run_is_recorded_as_failed(survived: Survived) -> None:
     with instance_of(survived.data.dagster_home) as instance:
         states = [record.dagster_run.status.value for record in instance.get_run_records()]
     assert sorted(states) == ["FAILURE", "SUCCESS"]
 
 
-def test_dead_letters_keep_their_reason(survived: Platform) -> None:
+def test_dead_letters_keep_their_reason(survived: Survived) -> None:
     lines = [
         json.loads(line)
         for path in survived.data.deadletter.glob("segments/*/*/*.jsonl")
