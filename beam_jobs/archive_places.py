@@ -9,7 +9,7 @@ readings, in their order.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final, NamedTuple, TypeVar
@@ -21,10 +21,13 @@ import pyarrow.ipc
 
 from ami_contract.errors import LakeError, ReadingRejected
 from ami_contract.lake import minute_folder
-from beam_jobs.archive import READINGS_KEY, arrow_stream, split_readings
+from beam_jobs.archive import READINGS_KEY, arrow_stream, split_readings, take_rows
 from beam_jobs.checks import split_json
 from beam_jobs.decode import as_wire, read_arrow
 from beam_jobs.timestamps import parse_timestamp
+
+ARCHIVE_MINUTES: Final = (1, 5)
+"""Lengths that a file's stretch of `event_ts` may have."""
 
 LINE_END: Final = b"]}\n"
 _MINUTE_US: Final = 60_000_000
@@ -176,7 +179,7 @@ def split_payload(payload: bytes, place: Place[Key]) -> dict[Key, bytes]:
     for row, owner in enumerate(owners.tolist()):
         rows.setdefault(keys[owner], []).append(row)
     table = read_arrow(payload)
-    return {key: arrow_stream(_take(table, kept)) for key, kept in rows.items()}
+    return {key: arrow_stream(take_rows(table, np.array(kept))) for key, kept in rows.items()}
 
 
 def _pole_and_time(payload: bytes) -> tuple[pa.Array, pa.Array]:
@@ -194,11 +197,3 @@ def _pole_and_time(payload: bytes) -> tuple[pa.Array, pa.Array]:
     if poles.null_count or stamps.null_count:
         raise ValueError("a reading without pole_id or event_ts")
     return poles.combine_chunks(), stamps.combine_chunks()
-
-
-def _take(table: pa.Table, rows: Sequence[int]) -> pa.Table:
-    try:
-        return table.take(pa.array(rows))
-    except pa.ArrowNotImplementedError:
-        # Arrow takes no rows of some types (unions) that an unknown column may have.
-        return pa.concat_tables([table.slice(row, 1) for row in rows])

@@ -16,26 +16,14 @@ from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 import apache_beam as beam
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.ipc
 from apache_beam.transforms.window import TimestampedValue
 from apache_beam.utils.timestamp import Timestamp
 
-from ami_contract.reading import ContentType
-from beam_jobs.archive_split import (
-    KeptTable,
-    KeptText,
-    PoleMinute,
-    archive_table,
-    kept_table,
-    kept_text,
-    split_tables,
-    split_texts,
-)
-from beam_jobs.decode import content_type_of
-from beam_jobs.elements import MESSAGE_COLUMN, MessageBatch, Validated
+from beam_jobs.archive import archived
+from beam_jobs.archive_places import PoleMinute, pole_minutes, split_line, split_payload
+from beam_jobs.elements import MessageBatch, Validated
 from beam_jobs.windowed_files import FileKey, WriteWindowedFiles
 
 GRACE: Final = timedelta(seconds=30)
@@ -64,30 +52,23 @@ def pieces_of(validated: Validated, *, minutes: int) -> Iterator[Piece]:
         validated: the batch.
         minutes: length of a file's stretch of `event_ts`, 1 or 5.
     """
-    texts: list[KeptText] = []
-    tables: list[KeptTable] = []
-    arrow = np.zeros(len(validated.batch.messages), bool)
-    positions = np.zeros(len(validated.batch.messages), np.int32)
-    for index in pc.unique(validated.readings[MESSAGE_COLUMN]).to_pylist():
-        message = validated.batch.messages[index]
-        ingest_ts = validated.batch.ingest_ts_of(message)
-        arrow[index] = content_type_of(message.attributes) is ContentType.ARROW
-        positions[index] = len(tables if arrow[index] else texts)
-        if arrow[index]:
-            tables.append(kept_table(message, ingest_ts))
-        else:
-            texts.append(kept_text(message, ingest_ts))
-    owners = validated.readings[MESSAGE_COLUMN].to_numpy()
-    column = validated.readings.column_names.index(MESSAGE_COLUMN)
-    places = validated.readings.set_column(
-        column, MESSAGE_COLUMN, pa.array(positions[owners], pa.int32())
-    )
-    lines = split_texts(texts, places.filter(pa.array(~arrow[owners])), minutes=minutes)
-    for place, found in lines.items():
-        yield Piece(place, TEXT_FORM, b"".join(found))
-    parts = split_tables(tables, places.filter(pa.array(arrow[owners])), minutes=minutes)
-    for place, part in parts.items():
-        yield Piece(place, ARROW_FORM, _stream(archive_table(part)))
+    place = pole_minutes(minutes)
+    kept = archived(validated.batch, validated.refusals)
+    lines: dict[PoleMinute, list[bytes]] = {}
+    for line in kept.lines:
+        for where, part in split_line(line, place).items():
+            lines.setdefault(where, []).append(part)
+    for where, parts in lines.items():
+        yield Piece(where, TEXT_FORM, b"".join(parts))
+    payloads: dict[PoleMinute, list[tuple[int, bytes]]] = {}
+    for row, payload in enumerate(kept.rows["payload"].to_pylist()):
+        for where, part in split_payload(payload, place).items():
+            payloads.setdefault(where, []).append((row, part))
+    column = kept.rows.column_names.index("payload")
+    for where, found in payloads.items():
+        rows = kept.rows.take([row for row, _ in found])
+        parts = [part for _, part in found]
+        yield Piece(where, ARROW_FORM, _stream(rows.set_column(column, "payload", [parts])))
 
 
 def _stream(table: pa.Table) -> bytes:

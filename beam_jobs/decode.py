@@ -263,7 +263,12 @@ def _decode_together(payloads: list[_Payload], batch: MessageBatch) -> list[Part
     try:
         return [_parse(payloads)]
     except (pa.ArrowInvalid, ValueError):
-        sifted = [_sift(payload) for payload in payloads]
+        return _decode_sifted(payloads, batch)
+
+
+def _decode_sifted(payloads: list[_Payload], batch: MessageBatch) -> list[Partial]:
+    """Payloads without the readings in doubt in one pass; those are judged."""
+    sifted = [_sift(payload) for payload in payloads]
     judged = [_judge(payload, doubtful, batch) for payload, doubtful in sifted if doubtful]
     return judged + _decode_parted([payload for payload, _ in sifted if payload.texts], batch)
 

@@ -20,7 +20,7 @@ from apache_beam.options.pipeline_options import (
 
 from ami_contract.errors import SettingsError
 from ami_contract.lake import DataDir
-from beam_jobs.archive_split import ARCHIVE_MINUTES
+from beam_jobs.archive_places import ARCHIVE_MINUTES
 from beam_jobs.bigquery_sink import WriteMethod
 from beam_jobs.decode import PayloadBounds
 from beam_jobs.streaming import StreamConfig

@@ -28,7 +28,7 @@ from ingest_helpers import (
 )
 
 from beam_jobs.archive import ARROW_SCHEMA
-from beam_jobs.archive_split import PoleMinute
+from beam_jobs.archive_places import PoleMinute
 from beam_jobs.archive_windows import ArchiveByMinute, due, join_arrow, pieces_of
 from beam_jobs.elements import Message, Validated
 

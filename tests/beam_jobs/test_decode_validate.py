@@ -384,14 +384,15 @@ def judged_singly(*messages: Message) -> Validated:
     """As `judge`, every payload read reading by reading."""
 
     def singly(payloads: list[Any], batch: Any) -> Any:
-        parts = [decode_module._decode_singly(payload, batch) for payload in payloads]
-        return decode_module._Partial(
-            [table for part in parts for table in part.readings],
-            [refusal for part in parts for refusal in part.refusals],
-            sum(part.unknown_fields for part in parts),
-        )
+        return [decode_module._judge(payload, None, batch) for payload in payloads]
 
     with patch.object(decode_module, "_decode_together", singly):
+        return judge(*messages)
+
+
+def judged_sifted(*messages: Message) -> Validated:
+    """As `judge`, every payload sifted first, whether the common parse takes it or not."""
+    with patch.object(decode_module, "_decode_together", decode_module._decode_sifted):
         return judge(*messages)
 
 
@@ -402,6 +403,7 @@ def agree(messages: list[Message]) -> None:
 
     assert fast_verdict(together) == expected
     assert fast_verdict(singly) == expected
+    assert fast_verdict(judged_sifted(*messages)) == expected
     for refusal in together.refusals:
         orjson.dumps([refusal.meter_id, refusal.pole_id, refusal.seq, refusal.detail])
 

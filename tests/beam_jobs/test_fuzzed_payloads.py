@@ -39,7 +39,8 @@ from ingest_helpers import (
 
 from ami_contract.errors import RejectionCode
 from ami_contract.lake import DataDir
-from beam_jobs.archive_split import parse_line
+from beam_jobs.archive import READINGS_KEY
+from beam_jobs.archive_places import texts_of
 from beam_jobs.bounded import BoundedGraph
 from beam_jobs.elements import Message
 from beam_jobs.pipeline import Ingest
@@ -213,10 +214,10 @@ def left_by(data: DataDir, segment: str) -> Left:
     archived: dict[str, list[bytes] | int] = {}
     for path in data.archive.rglob(f"{segment}.jsonl"):
         for line in path.read_bytes().splitlines():
-            kept = parse_line(line)
-            identity = orjson.loads(kept.head.partition(b',"readings":[')[0] + b"}")["message_id"]
+            head, _, readings = line.partition(READINGS_KEY)
+            identity = orjson.loads(head + b"}")["message_id"]
             assert identity not in archived
-            archived[identity] = [bytes(text) for text in kept.readings]
+            archived[identity] = texts_of(readings.removesuffix(b"]}"))
     for path in data.archive.rglob(f"{segment}.arrow"):
         for row in pa.ipc.open_file(path).read_all().to_pylist():
             assert row["message_id"] not in archived

@@ -23,7 +23,6 @@ from ami_contract.lake import DataDir
 from ami_dagster.local_run import instance_of
 from ami_store.ledger import balance
 from ami_store.warehouse import query
-from beam_jobs.archive_split import parse_line
 
 START = datetime(2026, 3, 1, 6, 30, tzinfo=UTC)
 METERS = 3
@@ -160,7 +159,7 @@ def archived_readings(data: DataDir) -> set[tuple[str, int]]:
     found: set[tuple[str, int]] = set()
     for path in data.archive.rglob("[!.]*.jsonl"):
         for line in path.read_bytes().splitlines():
-            readings = [json.loads(bytes(text)) for text in parse_line(line).readings]
+            readings = json.loads(line)["readings"]
             found |= {(reading["meter_id"], reading["seq"]) for reading in readings}
     for path in data.archive.rglob("[!.]*.arrow"):
         for payload in pa.ipc.open_file(path).read_all()["payload"].to_pylist():
