@@ -41,8 +41,6 @@ duplicate_prob: 0.05
 reorder_prob: 0.10
 reorder_max_batches: {reorder_max_batches}
 bad_payload_prob: 0.001
-# Of the time of the readings, which passes a thousand times as fast as the wall clock.
-spool_max_s: 1000000
 force_sag_every_s: 600
 seed: 11
 """
