@@ -10,6 +10,8 @@ unexport PYTHONDONTWRITEBYTECODE
 
 COMPILE := $(UV) pip compile pyproject.toml --universal --python-version 3.11 \
 	--no-emit-index-url --generate-hashes --quiet
+# A file's tests stay together: they share what their first one built.
+PARALLEL := --numprocesses auto --dist loadfile
 INSTALL_PROJECT := $(UV) pip install --quiet --no-deps --editable .
 
 .DEFAULT_GOAL := help
@@ -32,7 +34,7 @@ setup: .venv/.dev ## install everything, test tools included
 
 test: .venv/.dev ## lint, types and all tests that take minutes (what CI runs)
 	@$(MAKE) --no-print-directory lint typecheck
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m "not slow" $(PARALLEL)
 
 test-full: .venv/.dev ## every test, the slow ones too
 	@$(MAKE) --no-print-directory lint typecheck

@@ -102,5 +102,5 @@ class HistoryPublisher:
         else:
             write_archived(self._data, batch, archived(batch, refusals))
             self.stored += len(messages) - sum(refusal.row is None for refusal in refusals)
-        self.refused += len(refusals)
+        self.refused += sum(refusal.readings or 1 for refusal in refusals)
         write_deadletter(self._data, batch, refusals)

@@ -21,6 +21,7 @@ from beam_jobs.decode import PayloadBounds
 from beam_jobs.import_map import load_map
 from beam_jobs.importer import ImportSummary, import_file
 from beam_jobs.intake import Limits
+from beam_jobs.layout import Layout, LayoutThread
 from beam_jobs.local import Totals, ingest
 
 LATENCIES: Final = {"event": "latency_event_ms", "gateway": "latency_gateway_ms"}
@@ -172,6 +173,8 @@ def run_ingest(settings: Settings, drain_s: float | None, metrics_port: int = 0)
         say(f"ingest: {settings.pubsub_subscription} → {settings.data_dir}")
         watch = BatchWatch(_now, time.monotonic, listeners)
         stop = cleanup.enter_context(stopping_on_signals())
+        layout = Layout(settings.archive_minutes, settings.archive_gzip)
+        cleanup.enter_context(LayoutThread(settings.data, layout, now=_now))
         totals = ingest(
             settings.data,
             source,

@@ -153,6 +153,126 @@ def ingest(
     run_ingest(found, drain, port)
 
 
+@app.command()
+def archive() -> None:
+    """Lay the raw archive out by pole and minute now; `ami ingest` does it as it goes."""
+    from ami_cli.replaying import run_archive
+
+    run_archive(settings())
+
+
+@app.command()
+def replay(
+    start: Annotated[
+        str | None, typer.Option("--from", help="First hour (UTC); default: the oldest.")
+    ] = None,
+    end: Annotated[
+        str | None, typer.Option("--to", help="First moment after the last hour (UTC).")
+    ] = None,
+    into: Annotated[
+        Path | None,
+        typer.Option(help="Make this new data folder; default: repair the lake in place."),
+    ] = None,
+) -> None:
+    """Make whole hours anew from archive and dead letter, judged by their first clock."""
+    from ami_cli.replaying import run_replay
+
+    since = parse_time(start) if start else None
+    until = parse_time(end) if end else None
+    run_replay(settings(), since, until, into)
+
+
+deadletter = typer.Typer(
+    help="What was refused and why; put back what is good by now.",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(deadletter, name="deadletter")
+
+Codes = Annotated[list[str] | None, typer.Option("--code", help="Only this code; repeatable.")]
+Meters = Annotated[list[str] | None, typer.Option("--meter", help="Only this meter; repeatable.")]
+Since = Annotated[str | None, typer.Option(help="Only what arrived from here on (UTC).")]
+
+
+@deadletter.command(name="ls")
+def deadletter_ls(
+    code: Codes = None,
+    meter: Meters = None,
+    since: Since = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="List the newest letters, so many, one by one.")
+    ] = None,
+    output: Annotated[str, typer.Option("--format", help="table, csv or json.")] = "table",
+) -> None:
+    """Count dead letters by code and field; with --limit list single ones."""
+    from ami_cli.deadletters import choice_of, list_letters
+
+    choice = choice_of(code, meter, parse_time(since) if since else None)
+    list_letters(settings(), choice, limit, output)
+
+
+@deadletter.command(name="show")
+def deadletter_show(
+    identity: Annotated[str, typer.Argument(metavar="ID", help="Its dead_letter_id.")],
+) -> None:
+    """Print one dead letter with its whole payload, as JSON."""
+    from ami_cli.deadletters import show_letter
+
+    show_letter(settings(), identity)
+
+
+@deadletter.command(name="replay")
+def deadletter_replay(
+    code: Codes = None,
+    identity: Annotated[
+        list[str] | None, typer.Option("--id", help="Only this letter; repeatable.")
+    ] = None,
+    meter: Meters = None,
+    since: Since = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every letter.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Judge them, store nothing.")] = False,
+) -> None:
+    """Judge dead letters by the clock of now; store what is good, leave the rest."""
+    from ami_cli.deadletters import choice_of, run_deadletter_replay
+
+    if any((code, identity, meter, since)) == everything:
+        raise SettingsError("choose letters by --code, --id, --meter or --since, or take --all")
+    choice = choice_of(code, meter, parse_time(since) if since else None, identity)
+    run_deadletter_replay(settings(), choice, dry_run=dry_run)
+
+
+@app.command()
+def export(
+    out: Annotated[Path, typer.Option(help="File; with --by a new folder.")],
+    start: Annotated[str | None, typer.Option("--from", help="First moment (UTC).")] = None,
+    end: Annotated[str | None, typer.Option("--to", help="First moment after it.")] = None,
+    form: Annotated[
+        str | None, typer.Option("--format", help="csv or parquet; default: by the name.")
+    ] = None,
+    table: Annotated[
+        str, typer.Option(help="readings (deduplicated), raw_meter_readings or a mart.")
+    ] = "readings",
+    pole: Annotated[list[str] | None, typer.Option(help="Only this pole; repeatable.")] = None,
+    meter: Annotated[list[str] | None, typer.Option(help="Only this meter; repeatable.")] = None,
+    by: Annotated[str | None, typer.Option(help="A file per day or per pole.")] = None,
+) -> None:
+    """Write a range of readings or of a mart as CSV (.gz) or Parquet."""
+    from ami_cli.exporting import form_of, run_export
+    from ami_store.export import Order
+
+    order = Order(
+        table,
+        form_of(form, out),
+        out.expanduser().absolute(),
+        parse_time(start) if start else None,
+        parse_time(end) if end else None,
+        tuple(pole or ()),
+        tuple(meter or ()),
+        by,  # type: ignore[arg-type]
+    )
+    run_export(settings(), order)
+
+
 @app.command(name="import")
 def import_(
     file: Annotated[Path, typer.Argument(help="CSV (also .gz, .bz2, .zst) or Parquet file.")],

@@ -21,6 +21,10 @@ class LakeError(AmiError):
     """A file of the lake cannot be read or written."""
 
 
+class LockHeldError(LakeError):
+    """Another process is at the same work; wait for it or leave it to that one."""
+
+
 class WarehouseError(AmiError):
     """The warehouse is missing, locked or refused a statement."""
 

@@ -6,14 +6,18 @@ final name; a name that starts with a dot is being written and belongs to nobody
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
+from ami_contract.reading import IDENTIFIER_PATTERN
+
 HOUR: Final = timedelta(hours=1)
 PARTITION_FORMAT: Final = "%Y-%m-%d-%H:%M"
+_IDENTIFIER: Final = re.compile(IDENTIFIER_PATTERN)
 
 
 def floor_hour(instant: datetime) -> datetime:
@@ -34,6 +38,17 @@ def hour_of_key(key: str) -> datetime:
 def hour_folder(hour: datetime) -> str:
     """Folder of an hour below a table's folder: `dt=YYYY-MM-DD/hr=HH`."""
     return hour.astimezone(UTC).strftime("dt=%Y-%m-%d/hr=%H")
+
+
+def minute_folder(pole_id: str, minute: datetime) -> str:
+    """Folder of a pole's minute: `pole_id=…/dt=YYYY-MM-DD/hr=HH/min=MM`.
+
+    Raises:
+        ValueError: `pole_id` is no identifier and might leave the folder.
+    """
+    if not _IDENTIFIER.fullmatch(pole_id):
+        raise ValueError(f"{pole_id!r} is no pole_id")
+    return f"pole_id={pole_id}/{hour_folder(minute)}/min={minute.astimezone(UTC):%M}"
 
 
 def hour_of_folder(folder: Path) -> datetime:
@@ -63,6 +78,16 @@ class DataDir:
         return self.root / "archive"
 
     @property
+    def archive_raw(self) -> Path:
+        """Layout of the raw archive by pole and minute of `event_ts`, see `minute_folder`."""
+        return self.archive / "raw"
+
+    @property
+    def archive_rounds(self) -> Path:
+        """Plans of rounds that lay segments out; a file here is of a round in hand."""
+        return self.archive / "rounds"
+
+    @property
     def landing(self) -> Path:
         """Landing: Parquet by hour of `event_ts`, duplicates possible."""
         return self.root / "landing"
@@ -82,6 +107,16 @@ class DataDir:
     def deadletter_payloads(self) -> Path:
         """Whole payloads of dead letters that are too long to stand in their line, by hash."""
         return self.deadletter / "payloads"
+
+    @property
+    def deadletter_replaying(self) -> Path:
+        """Intents of dead-letter replays in hand, one file each."""
+        return self.deadletter / "replaying"
+
+    @property
+    def deadletter_replayed(self) -> Path:
+        """Ids of the letters that were stored after all, one file per replay."""
+        return self.deadletter / "replayed"
 
     @property
     def registry(self) -> Path:

@@ -64,6 +64,10 @@ class Settings(BaseSettings):
         ge=1024,
         description="A compressed payload that stands for more is dead-lettered, in bytes.",
     )
+    archive_minutes: Literal[1, 5] = Field(
+        5, description="Minutes of event_ts that share a file of the raw archive: 1 or 5."
+    )
+    archive_gzip: bool = Field(False, description="Gzip the JSON Lines of the raw archive.")
     removal_grace_s: float = Field(
         900.0,
         ge=0,
@@ -77,6 +81,11 @@ class Settings(BaseSettings):
         if any(character in str(folder) for character in "*?["):
             raise ValueError("a folder without *, ? and [, which some readers take for patterns")
         return folder
+
+    @field_validator("archive_minutes", mode="before")
+    @classmethod
+    def _as_number(cls, value: object) -> object:
+        return int(value) if isinstance(value, str) and value.strip().isdecimal() else value
 
     @property
     def data(self) -> DataDir:

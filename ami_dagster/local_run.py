@@ -152,9 +152,28 @@ def build_pending(
             raise_on_error=False,
         )
         runs.append(result.run_id)
+        if _was_interrupted(result):
+            raise dg.DagsterExecutionInterruptedError
         if not result.success:
             return Outcome(len(pending), runs, _failures(result))
     return Outcome(len(pending), runs, [])
+
+
+def _was_interrupted(result: dg.ExecuteInProcessResult) -> bool:
+    """Whether Ctrl-C ended a step; depending on where it hits, Dagster records it as a failure."""
+    errors = [
+        error
+        for event in result.all_events
+        if event.is_step_failure and (error := event.step_failure_data.error)
+    ]
+    return any(
+        each.cls_name == dg.DagsterExecutionInterruptedError.__name__
+        # DuckDB's own words when the signal meets it amid a query.
+        or "Query interrupted" in each.message
+        for error in errors
+        for each in (error, error.cause)
+        if each
+    )
 
 
 def _failures(result: dg.ExecuteInProcessResult) -> list[str]:

@@ -1,14 +1,16 @@
-"""Durable files: reads nothing, gives atomic writes that survive a kill at any line."""
+"""Durable files: reads nothing, gives atomic writes that survive a kill at any line, and locks."""
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
-from ami_contract.errors import LakeError
+from ami_contract.errors import LakeError, LockHeldError
 
 TEMPORARY_PREFIX = ".writing-"
 
@@ -69,3 +71,37 @@ def write_with(target: Path, writer: Callable[[Path], object], *, durable: bool 
     """Let `writer` fill a temporary path that then becomes `target`; raises LakeError."""
     with atomic_path(target, durable=durable) as temporary:
         writer(temporary)
+
+
+@contextmanager
+def locked(
+    path: Path, *, shared: bool = False, wait: bool = True, held: str = ""
+) -> Iterator[None]:
+    """Hold a lock between processes for the block; a killed holder's lock is free again.
+
+    Args:
+        path: the lock's file, made when absent.
+        shared: several may hold it, but none beside an exclusive one.
+        wait: False raises instead of waiting for another holder.
+        held: what that error says.
+
+    Raises:
+        LockHeldError: somebody else holds it and `wait` is False.
+        LakeError: the file cannot be made.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise LakeError(f"cannot make the lock {path}: {error.strerror or error}") from error
+    try:
+        kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+        try:
+            fcntl.flock(handle, kind if wait else kind | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.EACCES):
+                raise
+            raise LockHeldError(held or f"{path} is held by another process") from error
+        yield
+    finally:
+        os.close(handle)

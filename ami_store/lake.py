@@ -16,7 +16,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -29,7 +30,7 @@ import pyarrow.parquet as pq
 from ami_contract.errors import LakeError
 from ami_contract.lake import DataDir, hour_folder, hour_of_folder
 from ami_contract.reading import ROW_SCHEMA
-from ami_store.files import TEMPORARY_PREFIX, write_bytes, write_with
+from ami_store.files import TEMPORARY_PREFIX, locked, write_bytes, write_with
 from ami_store.sql import file_list, text_literal
 
 MANIFEST: Final = "manifest.json"
@@ -205,6 +206,14 @@ _ORDER: Final = ", ".join(
 )
 
 
+def deduplicated(table: str) -> str:
+    """SELECT of `table`'s stored rows without copies, by the rule of `compact_hour`."""
+    return (
+        f"SELECT {_COLUMNS} FROM {table} "
+        f"QUALIFY row_number() OVER ({_SAME_READING} ORDER BY {_ORDER}) = 1"
+    )
+
+
 def _merge_sql(files: list[Path]) -> str:
     """Rank the copies of every reading; copy_no 1 is the one that is kept."""
     return f"""
@@ -252,13 +261,152 @@ def compact_hour(
     Raises:
         LakeError: a file cannot be read or written; names it.
     """
-    hour = read_hour(data, start)
-    if not hour.pending:
-        return hour
+    with alone_in_lake(data):
+        hour = read_hour(data, start)
+        if not hour.pending:
+            return hour
+        merged = {*hour.manifest.merged, *(path.name for path in hour.pending)}
+        _commit(data, start, stored_files(data, hour), merged, now, con)
+    return read_hour(data, start)
+
+
+@contextmanager
+def alone_in_lake(data: DataDir, *, wait: bool = True) -> Iterator[None]:
+    """No other process commits an hour inside the block.
+
+    Raises:
+        LockHeldError: one does now, and `wait` is False.
+    """
+    held = "hours are being compacted by another process; try again when its run has ended"
+    with locked(data.run / "lake.lock", wait=wait, held=held):
+        yield
+
+
+def stored_files(data: DataDir, hour: Hour) -> list[Path]:
+    """Files that hold all that is stored for an hour, copies included."""
+    folder = data.readings / hour_folder(hour.start)
+    manifest = hour.manifest
+    return [folder / name for name in (*manifest.readings, *manifest.copies)] + hour.pending
+
+
+def segment_of(landed: Path) -> str:
+    """Segment that a landed file came from; raises LakeError as `landed_rows`."""
+    landed_rows(landed)
+    return landed.name.split(".", 1)[0]
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """An hour as it stands beside its rows made anew.
+
+    Attributes:
+        hour: as it stood when the rebuilding began.
+        files: Parquet files of `ROW_SCHEMA` with the rows made anew.
+        rows, new_rows: stored now, and made anew.
+        missing: stored readings that are not among the new rows.
+        fingerprint: of the new rows, whatever their order; None when they are the stored ones.
+    """
+
+    hour: Hour
+    files: list[Path]
+    rows: int
+    new_rows: int
+    missing: int
+    fingerprint: str | None
+
+
+def compare_rebuilt(
+    data: DataDir, hour: Hour, files: list[Path], con: duckdb.DuckDBPyConnection
+) -> Rebuilt:
+    """What replacing an hour's rows by those in `files` would change; raises LakeError.
+
+    Of a stored file that cannot be read only the number of its rows is known.
+    """
+    stored = stored_files(data, hour)
+    readable = [path for path in stored if _is_readable(path)]
+    try:
+        before, after = (_fingerprint(con, found) for found in (readable, files))
+        if not files:
+            missing = before[0]
+        elif before == after or not readable:
+            missing = 0
+        else:
+            key = "SELECT meter_id, seq, event_ts FROM read_parquet"
+            row = con.execute(
+                f"SELECT count(*) FROM ({key}({file_list(readable)}) "
+                f"EXCEPT {key}({file_list(files)}))"
+            ).fetchone()
+            assert row is not None
+            missing = row[0]
+    except duckdb.Error as error:
+        raise LakeError(f"cannot compare the hour {hour.start:%Y-%m-%d %H:00}Z: {error}") from error
+    if readable != stored:
+        missing = max(missing, hour.stored_rows - after[0])
+    same = before == after and readable == stored
+    text = None if same else f"{after[0]}-{after[1]}"
+    return Rebuilt(hour, files, hour.stored_rows, after[0], missing, text)
+
+
+def _is_readable(path: Path) -> bool:
+    try:
+        return pq.read_metadata(path).num_rows >= 0
+    except (OSError, pa.ArrowInvalid):
+        return False
+
+
+def _fingerprint(con: duckdb.DuckDBPyConnection, files: list[Path]) -> tuple[int, int]:
+    if not files:
+        return (0, 0)
+    row = con.execute(
+        f"SELECT count(*), coalesce(sum(hash({_COLUMNS})::HUGEINT), 0) "
+        f"FROM read_parquet({file_list(files)})"
+    ).fetchone()
+    assert row is not None
+    return row[0], row[1]
+
+
+def commit_rebuilt(
+    data: DataDir,
+    rebuilt: Rebuilt,
+    segments: Set[str],
+    *,
+    now: datetime,
+    con: duckdb.DuckDBPyConnection,
+) -> Hour:
+    """Replace an hour's rows by those made anew, in one commit; inside `alone_in_lake`.
+
+    What has landed since the rebuilding began stays, unless it is of `segments`, whose readings
+    are among the new rows.
+
+    Raises:
+        LakeError: a file cannot be read or written; the hour is as it was.
+    """
+    start = rebuilt.hour.start
+    assert rebuilt.fingerprint is not None
+    since = read_hour(data, start).pending
+    # A name that no landed file has tells whoever watches the hour that it has changed.
+    mark = landed_name(f"replay-{_digest([rebuilt.fingerprint])}", rebuilt.new_rows)
+    merged = {
+        *rebuilt.hour.manifest.merged,
+        *(path.name for path in rebuilt.hour.pending),
+        *(path.name for path in since if segment_of(path) in segments),
+        mark,
+    }
+    _commit(data, start, rebuilt.files, merged, now, con)
+    return read_hour(data, start)
+
+
+def _commit(
+    data: DataDir,
+    start: datetime,
+    inputs: list[Path],
+    names: set[str],
+    now: datetime,
+    con: duckdb.DuckDBPyConnection,
+) -> None:
+    """Make `inputs` the hour's readings and copies, and `names` what was merged into them."""
     folder = data.readings / hour_folder(start)
-    before = hour.manifest
-    inputs = [folder / name for name in (*before.readings, *before.copies)] + hour.pending
-    merged = sorted({*before.merged, *(path.name for path in hour.pending)})
+    merged = sorted(names)
     digest = _digest(merged)
     readings = folder / f"readings-{digest}.parquet"
     copies = folder / f"copies-{digest}.parquet"
@@ -295,7 +443,6 @@ def compact_hour(
         committed_at=now.astimezone(UTC).isoformat(),
     )
     write_bytes(folder / MANIFEST, json.dumps(asdict(manifest)).encode())
-    return read_hour(data, start)
 
 
 def _kept_sql(*, any_copies: bool) -> str:

@@ -292,25 +292,38 @@ _HOLES: Final = """
 """
 _LETTERS: Final = """
     CREATE TEMP TABLE letters AS
-    SELECT DISTINCT ON (dead_letter_id)
-        dead_letter_id,
-        CASE WHEN meter_id IN (SELECT meter_id FROM intervals) THEN meter_id END AS meter_id,
+    WITH single AS (
+        SELECT DISTINCT ON (dead_letter_id)
+            dead_letter_id,
+            coalesce(readings, 1) AS readings,
+            CASE WHEN meter_id IN (SELECT meter_id FROM intervals) THEN meter_id END AS meter_id,
+            seq,
+            epoch_us(publish_time) AS publish_us,
+            CASE
+                WHEN field IS DISTINCT FROM 'event_ts' AND json_valid(payload)
+                    THEN epoch_us(try_cast(payload ->> '$.event_ts' AS TIMESTAMPTZ))
+            END AS event_us
+        FROM {source}
+        WHERE dead_letter_id NOT IN (SELECT unnest($replayed::VARCHAR[]))
+    )
+    -- A letter that stands for several readings counts as so many.
+    SELECT
+        dead_letter_id || CASE WHEN part > 0 THEN '+' || part ELSE '' END AS dead_letter_id,
+        meter_id,
         seq,
-        epoch_us(publish_time) AS publish_us,
-        CASE
-            WHEN field IS DISTINCT FROM 'event_ts' AND json_valid(payload)
-                THEN epoch_us(try_cast(payload ->> '$.event_ts' AS TIMESTAMPTZ))
-        END AS event_us
-    FROM {source}
-    WHERE dead_letter_id NOT IN (SELECT unnest($replayed::VARCHAR[]))
+        publish_us,
+        event_us
+    FROM single, unnest(range(readings)) AS parts (part)
 """
 _LETTER_COLUMNS: Final = (
-    "{dead_letter_id: 'VARCHAR', meter_id: 'VARCHAR', seq: 'BIGINT', field: 'VARCHAR', "
+    "{dead_letter_id: 'VARCHAR', meter_id: 'VARCHAR', seq: 'BIGINT', "
+    "readings: 'BIGINT', field: 'VARCHAR', "
     "publish_time: 'TIMESTAMPTZ', payload: 'VARCHAR'}"
 )
 _NO_LETTERS: Final = (
     "(SELECT NULL::VARCHAR AS dead_letter_id, NULL::VARCHAR AS meter_id, NULL::BIGINT AS seq, "
-    "NULL::VARCHAR AS field, NULL::TIMESTAMPTZ AS publish_time, NULL::VARCHAR AS payload "
+    "NULL::BIGINT AS readings, NULL::VARCHAR AS field, NULL::TIMESTAMPTZ AS publish_time, "
+    "NULL::VARCHAR AS payload "
     "WHERE false)"
 )
 # Every letter that is not a copy of a stored reading, once per reading, with the moment it counts

@@ -63,7 +63,8 @@ def archived(batch: MessageBatch, refusals: Iterable[Refusal]) -> Archived:
     """
     refused: dict[int, set[int | None]] = {}
     for refusal in refusals:
-        refused.setdefault(refusal.message, set()).add(refusal.row)
+        rows_of_message = refused.setdefault(refusal.message, set())
+        rows_of_message.update([None] if refusal.row is None else refusal.rows)
     lines: list[bytes] = []
     arrow: list[tuple[Message, bytes]] = []
     for index, message in enumerate(batch.messages):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
@@ -32,8 +32,12 @@ JSON_BLANKS: Final = " \t\n\r"
 _BLANK: Final = re.compile(rf"[{JSON_BLANKS}]*")
 INT64_MAX: Final = 2**63 - 1
 _SHOWN: Final = 80
+_BLANK_BYTES: Final = JSON_BLANKS.encode()
 _ONE_TEXT: Final = msgspec.json.Decoder(msgspec.Raw)
 _TEXTS: Final = msgspec.json.Decoder(list[msgspec.Raw])
+
+Text = bytes | msgspec.Raw
+"""Original text of one reading."""
 _LONGEST_INTEGER: Final = 400
 
 
@@ -128,19 +132,19 @@ def split_ndjson(payload: bytes) -> list[Part]:
     return parts
 
 
-def reading_texts(content_type: ContentType, payload: bytes) -> list[bytes] | None:
+def reading_texts(content_type: ContentType, payload: bytes) -> Sequence[Text] | None:
     """Texts of a text payload's readings, verbatim; None when only the exact splitters can tell.
 
     An order of magnitude faster than `split_json`: nothing is decoded.
     """
+    payload = payload.strip(_BLANK_BYTES)
     if content_type is ContentType.NDJSON:
-        blanks = JSON_BLANKS.encode()
-        return [text for line in payload.split(b"\n") if (text := line.strip(blanks))]
+        return [text for line in payload.split(b"\n") if (text := line.strip(_BLANK_BYTES))]
     try:
-        text = bytes(_ONE_TEXT.decode(payload)).strip()
-        if text.startswith(b"["):
-            return [bytes(each) for each in _TEXTS.decode(text)]
-        return [text] if text.startswith(b"{") else None
+        if payload.startswith(b"["):
+            texts: list[msgspec.Raw] = _TEXTS.decode(payload)
+            return texts
+        return [_ONE_TEXT.decode(payload)] if payload.startswith(b"{") else None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
@@ -155,7 +159,7 @@ def parts_at(content_type: ContentType, payload: bytes, rows: Iterable[int]) -> 
     if texts is None:
         parts = SPLITTERS[content_type](payload)
         return {row: parts[row] for row in rows}
-    return {row: part_of(texts[row]) for row in rows}
+    return {row: part_of(bytes(texts[row])) for row in rows}
 
 
 def part_of(text: bytes) -> Part:

@@ -1,18 +1,21 @@
 """Decode: reads message payloads, gives their readings as columns and refuses what is undecodable.
 
-All JSON payloads of a batch are parsed in one pass of Arrow's JSON reader. Where that fails the
-batch is halved until the payload at fault stands alone; only that one is read reading by reading.
+JSON payloads are parsed some megabytes at a time by Arrow's JSON reader. Where that fails, the few
+readings that are to blame are sifted out and the rest is parsed again; only what is left out is
+read reading by reading.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
 from operator import itemgetter
-from typing import Annotated, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -39,12 +42,14 @@ from beam_jobs.checks import (
     check_reading,
     decode_text,
     is_text,
-    part_of,
+    parts_at,
     reading_texts,
 )
 from beam_jobs.compression import check_arrow_size, decompress
 from beam_jobs.elements import (
     DECODED_SCHEMA,
+    MESSAGE_COLUMN,
+    ROW_COLUMN,
     Decoded,
     Message,
     MessageBatch,
@@ -54,7 +59,6 @@ from beam_jobs.timestamps import parse_timestamps
 
 _NAMES: Final = tuple(f.name for f in READING_FIELDS)
 _KNOWN: Final = frozenset(_NAMES)
-_QUOTED_NAMES: Final = tuple(f'"{name}"'.encode() for name in _NAMES)
 _JSON_TYPE: Final = pa.struct(
     [(f.name, pa.string() if pa.types.is_timestamp(f.type) else f.type) for f in READING_FIELDS]
 )
@@ -67,12 +71,14 @@ _UNKNOWN_LEFT_OUT: Final = pyarrow.json.ParseOptions(
     explicit_schema=_WRAPPED, unexpected_field_behavior="ignore"
 )
 _BLANKS: Final = JSON_BLANKS.encode()
+_SHARES: Final = 16
+_PASS_BYTES: Final = 4 * 1024 * 1024
 _LEAST_BLOCK_BYTES: Final = 4 * 1024 * 1024
 _TYPES: Final = [f.type for f in READING_FIELDS]
 # Threads within a stream cost more than they save at the size of a message.
 _ONE_THREAD: Final = pyarrow.ipc.IpcReadOptions(use_threads=False)
-_READER_COUNT: Final = os.cpu_count() or 1
-_READERS: Final = ThreadPoolExecutor(_READER_COUNT, thread_name_prefix="arrow-reader")
+_DECODER_COUNT: Final = os.cpu_count() or 1
+_DECODERS: Final = ThreadPoolExecutor(_DECODER_COUNT, thread_name_prefix="decoder")
 
 
 @dataclass(frozen=True)
@@ -94,15 +100,15 @@ class _Payload(NamedTuple):
     data: bytes
     texts: list[bytes]
     is_array: bool
+    rows: list[int] | None = None
 
 
-class _Partial(NamedTuple):
+class Partial(NamedTuple):
+    """What some payloads or readings of a batch came to; the attributes are those of `Decoded`."""
+
     readings: list[pa.Table]
     refusals: list[Refusal]
     unknown_fields: int
-
-
-_NOTHING: Final = _Partial([], [], 0)
 
 
 def content_type_of(attributes: dict[str, str]) -> ContentType:
@@ -131,7 +137,7 @@ def decode(batch: MessageBatch, bounds: PayloadBounds) -> Decoded:
 
     Returns:
         One row per decodable reading (its values not yet checked), refusals for the rest. The
-        messages of its batch are decompressed.
+        messages of its batch are decompressed, but for those that were refused whole.
     """
     refusals: list[Refusal] = []
     plain = list(batch.messages)
@@ -147,10 +153,7 @@ def decode(batch: MessageBatch, bounds: PayloadBounds) -> Decoded:
                 texts.append(_plain(index, content_type, plain[index].data))
         except ReadingRejected as error:
             refusals.append(refuse_payload(index, message.data, error))
-    batch_in_plain = replace(batch, messages=plain)
-    fast = [payload for payload in texts if payload.texts]
-    parts = [_decode_together(fast, batch), *_decode_arrows(arrows, bounds)]
-    parts += [_decode_singly(payload, batch) for payload in texts if not payload.texts]
+    parts = [*_decode_texts(texts, batch), *_decode_arrows(arrows, bounds)]
     tables = [table for part in parts for table in part.readings]
     refusals += [
         # A payload refused whole is kept as it came.
@@ -160,8 +163,11 @@ def decode(batch: MessageBatch, bounds: PayloadBounds) -> Decoded:
         for part in parts
         for refusal in part.refusals
     ]
+    for refusal in refusals:
+        if refusal.row is None:
+            plain[refusal.message] = batch.messages[refusal.message]
     return Decoded(
-        batch_in_plain,
+        replace(batch, messages=plain),
         # One chunk: a chunk per message would make every later step pay per message.
         pa.concat_tables(tables).combine_chunks() if tables else DECODED_SCHEMA.empty_table(),
         refusals,
@@ -188,6 +194,7 @@ def refuse_reading(index: int, row: int, part: Part, error: ReadingRejected) -> 
         meter_id if is_text(meter_id) else None,
         pole_id if is_text(pole_id) else None,
         seq if type(seq) is int and abs(seq) <= INT64_MAX else None,
+        1,
     )
 
 
@@ -235,25 +242,99 @@ def _plain(index: int, content_type: ContentType, data: bytes) -> _Payload:
     return _Payload(index, content_type, data, texts, is_array)
 
 
-def _decode_together(payloads: Sequence[_Payload], batch: MessageBatch) -> _Partial:
-    if not payloads:
-        return _NOTHING
+def _decode_texts(payloads: list[_Payload], batch: MessageBatch) -> list[Partial]:
+    """All JSON and NDJSON payloads: some megabytes in one pass, the passes side by side."""
+    shares: list[list[_Payload]] = []
+    room = 0
+    for payload in payloads:
+        if payload.texts:
+            if room <= 0:
+                shares.append([])
+                room = _PASS_BYTES
+            shares[-1].append(payload)
+            room -= len(payload.data)
+    together = _DECODERS.map(partial(_decode_together, batch=batch), shares)
+    alone = [_judge(payload, None, batch) for payload in payloads if not payload.texts]
+    return [part for parts in together for part in parts] + alone
+
+
+def _decode_together(payloads: list[_Payload], batch: MessageBatch) -> list[Partial]:
+    """Payloads in one pass; where that fails, in one more without the readings in doubt."""
     try:
-        return _parse(payloads)
+        return [_parse(payloads)]
+    except (pa.ArrowInvalid, ValueError):
+        sifted = [_sift(payload) for payload in payloads]
+    judged = [_judge(payload, doubtful, batch) for payload, doubtful in sifted if doubtful]
+    return judged + _decode_parted([payload for payload, _ in sifted if payload.texts], batch)
+
+
+def _decode_parted(payloads: list[_Payload], batch: MessageBatch) -> list[Partial]:
+    """Payloads in as few passes as work, parting those that fail until one stands alone."""
+    if not payloads:
+        return []
+    try:
+        return [_parse(payloads)]
     except (pa.ArrowInvalid, ValueError):
         if len(payloads) == 1:
-            return _decode_singly(payloads[0], batch)
-    middle = len(payloads) // 2
-    left = _decode_together(payloads[:middle], batch)
-    right = _decode_together(payloads[middle:], batch)
-    return _Partial(
-        left.readings + right.readings,
-        left.refusals + right.refusals,
-        left.unknown_fields + right.unknown_fields,
-    )
+            return [_judge(payloads[0], payloads[0].rows, batch)]
+    size = -(-len(payloads) // _SHARES)
+    shares = [payloads[first : first + size] for first in range(0, len(payloads), size)]
+    return [part for share in shares for part in _decode_parted(share, batch)]
 
 
-def _parse(payloads: Sequence[_Payload]) -> _Partial:
+class _Typed(msgspec.Struct, gc=False):
+    """A reading whose fields have the types of the contract."""
+
+    event_ts: str
+    meter_id: str
+    pole_id: str
+    seq: int
+    voltage_v: float
+    current_a: float
+    power_kw: float
+    reactive_kvar: float | None = None
+    freq_hz: float | None = None
+    quality_flags: list[str] | None = None
+
+
+_TYPED: Final = msgspec.json.Decoder(list[_Typed])
+_FAILED_ROW: Final = re.compile(r"\$\[(\d+)\]")
+_MOST_DOUBTFUL: Final = 8
+
+
+def _sift(payload: _Payload) -> tuple[_Payload, list[int]]:
+    """The payload without its readings of a wrong type, and their rows.
+
+    Only guesses what stops the common parse, which has the last word on what is left: a payload
+    with more than a few such readings, or of which none can be told, comes back as it is.
+    """
+    texts = reading_texts(payload.content_type, payload.data)
+    if texts is None:
+        return payload, []
+    rows = list(range(len(texts)))
+    doubtful: list[int] = []
+    first = 0
+    while len(doubtful) <= _MOST_DOUBTFUL:
+        try:
+            _TYPED.decode(b"[" + b",".join(texts[first:]) + b"]")
+        except msgspec.ValidationError as error:
+            place = _FAILED_ROW.search(str(error))
+            if not place:
+                return payload, []
+            doubtful.append(first + int(place[1]))
+            first = doubtful[-1] + 1
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return payload, []
+        else:
+            break
+    if not doubtful or len(doubtful) > _MOST_DOUBTFUL:
+        return payload, []
+    kept = [row for row in rows if row not in doubtful]
+    joined = [b"[" + b",".join([texts[row] for row in kept]) + b"]"] if kept else []
+    return payload._replace(texts=joined, is_array=True, rows=kept), doubtful
+
+
+def _parse(payloads: Sequence[_Payload]) -> Partial:
     """All payloads in one pass; raises ArrowInvalid or ValueError when any of them is not plain."""
     lines = _as_lines(payloads)
     try:
@@ -278,7 +359,9 @@ def _parse(payloads: Sequence[_Payload]) -> _Partial:
     columns["event_ts"] = parse_timestamps(columns["event_ts"])
     messages = np.array([payload.message for payload in payloads])
     sizes = np.bincount(owners, weights=counts, minlength=len(payloads)).astype(np.int64)
-    return _Partial([_placed(list(columns.values()), messages, sizes)], [], unknown_fields)
+    places = _places(messages, sizes, [payload.rows for payload in payloads])
+    table = pa.table([*columns.values(), *places], schema=DECODED_SCHEMA)
+    return Partial([table], [], unknown_fields)
 
 
 def _as_lines(payloads: Sequence[_Payload]) -> bytes:
@@ -298,7 +381,7 @@ def _read_lines(lines: bytes, options: pyarrow.json.ParseOptions) -> pa.Table:
         block_bytes *= 2
     return pyarrow.json.read_json(
         pa.BufferReader(lines),
-        read_options=pyarrow.json.ReadOptions(block_size=block_bytes),
+        read_options=pyarrow.json.ReadOptions(use_threads=False, block_size=block_bytes),
         parse_options=options,
     )
 
@@ -328,81 +411,42 @@ def _unknown_fields(lines: bytes) -> int:
     return count
 
 
-def _decode_singly(payload: _Payload, batch: MessageBatch) -> _Partial:
-    """One payload, reading by reading; those that are not plain go to the exact judge."""
-    columns: list[list[Any]] = [[] for _ in _NAMES]
-    kept: list[int] = []
-    refusals: list[Refusal] = []
-    unknown_fields = 0
-    texts = reading_texts(payload.content_type, payload.data)
+def _judge(payload: _Payload, rows: list[int] | None, batch: MessageBatch) -> Partial:
+    """Some rows of a payload (None: all of it), reading by reading, by the exact judge."""
     try:
-        readings: Sequence[bytes | Part] = (
-            SPLITTERS[payload.content_type](payload.data) if texts is None else texts
+        parts = (
+            dict(enumerate(SPLITTERS[payload.content_type](payload.data)))
+            if rows is None
+            else parts_at(payload.content_type, payload.data, rows)
         )
     except ReadingRejected as error:
-        return _Partial([], [refuse_payload(payload.message, payload.data, error)], 0)
-    for row, reading in enumerate(readings):
-        plain = _plain_reading(reading) if isinstance(reading, bytes) else None
-        if plain:
-            values: tuple[Any, ...] = msgspec.structs.astuple(plain)
+        return Partial([], [refuse_payload(payload.message, payload.data, error)], 0)
+    now = batch.ingest_ts_of(batch.messages[payload.message])
+    return judge_readings(payload.message, parts, now)
+
+
+def judge_readings(message: int, parts: Mapping[int, Part], now: datetime) -> Partial:
+    """Verdict of the exact judge on single readings.
+
+    Args:
+        message: index of their message in the batch.
+        parts: the readings by row.
+        now: clock for the future limit.
+    """
+    good: list[dict[str, Any]] = []
+    refusals: list[Refusal] = []
+    unknown_fields = 0
+    for row, part in parts.items():
+        try:
+            if part.error:
+                raise part.error
+            checked = check_reading(part.value, now=now)
+        except ReadingRejected as error:
+            refusals.append(refuse_reading(message, row, part, error))
         else:
-            part = reading if isinstance(reading, Part) else part_of(reading)
-            try:
-                if part.error:
-                    raise part.error
-                checked = check_reading(part.value, now=batch.ingest_ts)
-            except ReadingRejected as error:
-                refusals.append(refuse_reading(payload.message, row, part, error))
-                continue
-            values = (checked.pop("event_ts").isoformat(), *checked.values())
+            good.append(checked | {MESSAGE_COLUMN: message, ROW_COLUMN: row})
             unknown_fields += len(part.value.keys() - _KNOWN)
-        kept.append(row)
-        for column, value in zip(columns, values, strict=True):
-            column.append(value)
-    return _Partial([_table(columns, payload.message, kept)], refusals, unknown_fields)
-
-
-class _Reading(msgspec.Struct, gc=False, forbid_unknown_fields=True):
-    """A reading whose fields have the types of the contract; their values are not judged here."""
-
-    event_ts: str
-    meter_id: str
-    pole_id: str
-    seq: Annotated[int, msgspec.Meta(ge=-INT64_MAX, le=INT64_MAX)]
-    voltage_v: float
-    current_a: float
-    power_kw: float
-    reactive_kvar: float | None = None
-    freq_hz: float | None = None
-    quality_flags: list[str] | None = None
-
-
-_READING: Final = msgspec.json.Decoder(_Reading)
-
-
-def _plain_reading(text: bytes) -> _Reading | None:
-    """The reading, where nothing about its text is in doubt; else None."""
-    # An escape may hide a key that stands twice; the decoder would take the last of them.
-    if b"\\" in text or any(text.count(key) > 1 for key in _QUOTED_NAMES):
-        return None
-    try:
-        return _READING.decode(text)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-
-
-def _table(columns: list[list[Any]], message: int, rows: list[int]) -> pa.Table:
-    texts, *values = columns
-    fields = READING_FIELDS[1:]
-    return pa.table(
-        [
-            parse_timestamps(pa.array(texts, pa.string())),
-            *(pa.array(column, f.type) for column, f in zip(values, fields, strict=True)),
-            pa.array([message] * len(rows), pa.int32()),
-            pa.array(rows, pa.int32()),
-        ],
-        schema=DECODED_SCHEMA,
-    )
+    return Partial([pa.Table.from_pylist(good, DECODED_SCHEMA)], refusals, unknown_fields)
 
 
 def read_arrow(data: bytes) -> pa.Table:
@@ -422,19 +466,19 @@ def read_arrow(data: bytes) -> pa.Table:
         ) from error
 
 
-def _decode_arrows(payloads: list[tuple[int, bytes]], bounds: PayloadBounds) -> list[_Partial]:
+def _decode_arrows(payloads: list[tuple[int, bytes]], bounds: PayloadBounds) -> list[Partial]:
     """All Arrow payloads; those of the contract's own schema as one table."""
-    shares = [payloads[first::_READER_COUNT] for first in range(_READER_COUNT)]
+    shares = [payloads[first::_DECODER_COUNT] for first in range(_DECODER_COUNT)]
     read = [
         outcome
-        for share in _READERS.map(partial(_read_all, bounds=bounds), shares)
+        for share in _DECODERS.map(partial(_read_all, bounds=bounds), shares)
         for outcome in share
     ]
     plain: list[tuple[int, pa.Table]] = []
     parts = []
     for index, data, outcome in sorted(read, key=itemgetter(0)):
         if isinstance(outcome, ReadingRejected):
-            parts.append(_Partial([], [refuse_payload(index, data, outcome)], 0))
+            parts.append(Partial([], [refuse_payload(index, data, outcome)], 0))
         elif _is_plain(outcome.schema):
             plain.append((index, outcome))
         else:
@@ -446,9 +490,8 @@ def _decode_arrows(payloads: list[tuple[int, bytes]], bounds: PayloadBounds) -> 
             for same, f in zip(zip(*columns, strict=True), READING_FIELDS, strict=True)
         ]
         sizes = np.array([table.num_rows for _, table in plain])
-        parts.append(
-            _Partial([_placed(joined, np.array([index for index, _ in plain]), sizes)], [], 0)
-        )
+        places = _places(np.array([index for index, _ in plain]), sizes, [None] * len(plain))
+        parts.append(Partial([pa.table([*joined, *places], schema=DECODED_SCHEMA)], [], 0))
     return parts
 
 
@@ -470,28 +513,47 @@ def _read_bounded(data: bytes, bounds: PayloadBounds) -> pa.Table | ReadingRejec
         return error
 
 
-def _decode_arrow(index: int, data: bytes, table: pa.Table, bounds: PayloadBounds) -> _Partial:
+def _decode_arrow(index: int, data: bytes, table: pa.Table, bounds: PayloadBounds) -> Partial:
     try:
         columns = wire_columns(table, bounds.max_decoded_bytes)
     except ReadingRejected as error:
-        return _Partial([], [refuse_payload(index, data, error)], 0)
+        return Partial([], [refuse_payload(index, data, error)], 0)
     unknown = sum(
         len(column) - column.null_count
         for name, column in zip(table.column_names, table.columns, strict=True)
         if name not in _KNOWN
     )
-    placed = _placed(list(columns.values()), np.array([index]), np.array([table.num_rows]))
-    return _Partial([placed], [], unknown)
+    places = _places(np.array([index]), np.array([table.num_rows]), [None])
+    placed = pa.table([*columns.values(), *places], schema=DECODED_SCHEMA)
+    return Partial([placed], [], unknown)
 
 
-def _placed(columns: list[Any], messages: Any, sizes: Any) -> pa.Table:
-    """`DECODED_SCHEMA` of columns that hold `sizes` readings of each of `messages`, in order."""
+def _places(messages: Any, sizes: Any, rows: Sequence[list[int] | None]) -> tuple[Any, Any]:
+    """Message and row of the readings of some messages, in order.
+
+    Args:
+        messages: index of each message.
+        sizes: how many readings of each there are.
+        rows: which of its rows they are; None: all.
+
+    Raises:
+        ValueError: there are not as many readings as rows.
+    """
     starts = np.repeat(np.cumsum(sizes) - sizes, sizes)
-    places = [
+    row = np.arange(len(starts)) - starts
+    if any(each is not None for each in rows):
+        row = np.concatenate(
+            [
+                np.arange(size) if each is None else each
+                for each, size in zip(rows, sizes, strict=True)
+            ]
+        )
+        if len(row) != len(starts):
+            raise ValueError("a payload is not as many readings as were left of it")
+    return (
         pa.array(np.repeat(messages, sizes).astype(np.int32)),
-        pa.array((np.arange(len(starts)) - starts).astype(np.int32)),
-    ]
-    return pa.table([*columns, *places], schema=DECODED_SCHEMA)
+        pa.array(row.astype(np.int32)),
+    )
 
 
 def wire_columns(table: pa.Table, max_decoded_bytes: int) -> dict[str, Any]:
@@ -513,14 +575,15 @@ def wire_columns(table: pa.Table, max_decoded_bytes: int) -> dict[str, Any]:
         if not found and f.required:
             raise ReadingRejected(RejectionCode.MISSING_FIELD, f.name, "the column is missing")
         columns[f.name] = (
-            _as_wire(f.name, table[f.name], max_decoded_bytes)
+            as_wire(f.name, table[f.name], max_decoded_bytes)
             if found
             else pa.nulls(table.num_rows, f.type)
         )
     return columns
 
 
-def _as_wire(name: str, column: pa.ChunkedArray, max_decoded_bytes: int) -> pa.ChunkedArray:
+def as_wire(name: str, column: pa.ChunkedArray, max_decoded_bytes: int) -> pa.ChunkedArray:
+    """The column of a field in the contract's type; raises ReadingRejected as `wire_columns`."""
     wanted, found = WIRE_SCHEMA.field(name).type, column.type
     is_dictionary = pa.types.is_dictionary(found)
     if is_dictionary:

@@ -26,7 +26,8 @@ class Message(NamedTuple):
         publish_time: UTC.
         attributes: as the gateway set them.
         data: the payload.
-        ingest_ts: when it was stored first, where it comes from the archive; else None.
+        ingest_ts: when it was stored first, where it comes from archive or dead letter; else None.
+        first_row: row its first reading had in the message as it arrived, where it is part of one.
     """
 
     message_id: str
@@ -34,6 +35,7 @@ class Message(NamedTuple):
     attributes: dict[str, str]
     data: bytes
     ingest_ts: datetime | None = None
+    first_row: int = 0
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,8 @@ class MessageBatch:
 
     Attributes:
         segment: names the files they become; of `[A-Za-z0-9_-]`.
-        ingest_ts: the batch's one clock reading, UTC; the clock of its checks, and the `ingest_ts`
-            of all its messages that do not bring their own.
+        ingest_ts: the batch's one clock reading, UTC: `ingest_ts` and the clock of the checks of
+            all its messages that do not bring their own.
         messages: in order of arrival.
     """
 
@@ -52,7 +54,7 @@ class MessageBatch:
     messages: list[Message]
 
     def ingest_ts_of(self, message: Message) -> datetime:
-        """`ingest_ts` that the readings of `message` get."""
+        """`ingest_ts` that the readings of `message` get; also the clock they are checked by."""
         return message.ingest_ts or self.ingest_ts
 
     @property
@@ -61,19 +63,20 @@ class MessageBatch:
         return sum(len(message.data) for message in self.messages)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Refusal:
-    """A reading, or a whole payload, that must not be stored.
+    """A reading, several neighbours, or a whole payload, that must not be stored.
 
     Attributes:
         message: index of its message in the batch.
-        row: index of the reading in its payload; None: the whole payload.
+        row: index of the (first) reading in its payload; None: the whole payload.
         code: why.
         field: the offending field, where there is one.
         detail: one sentence with the value found and what is allowed.
         payload: original bytes of the reading or payload.
         meter_id, pole_id: as far as they could be read, for the ledger.
         seq: likewise.
+        readings: how many it stands for; None: a payload that could not be read.
     """
 
     message: int
@@ -85,6 +88,12 @@ class Refusal:
     meter_id: str | None = None
     pole_id: str | None = None
     seq: int | None = None
+    readings: int | None = None
+
+    @property
+    def rows(self) -> range:
+        """Indexes of the readings in their payload; empty for a whole payload."""
+        return range(0) if self.row is None else range(self.row, self.row + (self.readings or 1))
 
 
 MESSAGE_COLUMN = "message"

@@ -74,7 +74,10 @@ class Enrich(beam.PTransform):
 
 def _validate(decoded: Decoded) -> Validated:
     validated = validate(decoded)
-    for code, count in Counter(refusal.code for refusal in validated.refusals).items():
+    refused: Counter[str] = Counter()
+    for refusal in validated.refusals:
+        refused[refusal.code] += refusal.readings or 1
+    for code, count in refused.items():
         Metrics.counter(NAMESPACE, f"refused.{code}").inc(count)
     return validated
 
@@ -90,7 +93,7 @@ def _enrich(validated: Validated) -> Enriched:
 
 
 class WriteArchive(beam.PTransform):
-    """Messages of `Enriched` batches as archive segments → their paths."""
+    """Messages of `Enriched` batches as archive segments → the same batches, now archived."""
 
     def __init__(self, root: Path) -> None:
         super().__init__()
@@ -99,7 +102,12 @@ class WriteArchive(beam.PTransform):
     def expand(self, pcoll: beam.PCollection) -> beam.PCollection:
         """Apply to a collection of `Enriched`."""
         data = self._data
-        return pcoll | beam.FlatMap(lambda batch: write_archive(data, batch))
+
+        def archive(batch: Enriched) -> Enriched:
+            write_archive(data, batch)
+            return batch
+
+        return pcoll | beam.Map(archive)
 
 
 class WriteLanding(beam.PTransform):
@@ -146,7 +154,8 @@ class Store(beam.PTransform):
     def expand(self, pcoll: beam.PCollection) -> beam.PCollection:
         """Apply to a collection of `Enriched`."""
         if self._archive:
-            _ = pcoll | "Archive" >> WriteArchive(self._root)
+            # First and alone, so that the archive can rebuild whatever is landed.
+            pcoll = pcoll | "Archive" >> WriteArchive(self._root)
         _ = pcoll | "Landing" >> WriteLanding(self._root)
         return pcoll | "Dead letter" >> WriteDeadLetter(self._root)
 
@@ -157,12 +166,14 @@ class Ingest(beam.PTransform):
     Args:
         root: the data folder.
         bounds: a larger payload is refused.
+        archive: as for `Store`.
     """
 
-    def __init__(self, root: Path, bounds: PayloadBounds) -> None:
+    def __init__(self, root: Path, bounds: PayloadBounds, *, archive: bool = True) -> None:
         super().__init__()
         self._root = root
         self._bounds = bounds
+        self._archive = archive
 
     def expand(self, pcoll: beam.PCollection) -> beam.PCollection:
         """Apply to a collection of `MessageBatch`."""
@@ -171,5 +182,5 @@ class Ingest(beam.PTransform):
             | "Decode" >> Decode(self._bounds)
             | "Validate" >> Validate()
             | "Enrich" >> Enrich()
-            | "Store" >> Store(self._root)
+            | "Store" >> Store(self._root, archive=self._archive)
         )

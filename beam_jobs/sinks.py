@@ -79,21 +79,26 @@ def dead_letter(refusal: Refusal, batch: MessageBatch) -> dict[str, Any]:
     """One dead letter: what was refused, why, and as much of its payload as fits a line.
 
     `dead_letter_id` is the same for every redelivery of the message. When the payload is longer
-    than the prefix, `payload_sha256` names the file that holds all of it. `source_row` counts the
-    data rows of an imported file from 1.
+    than the prefix, `payload_sha256` names the file that holds all of it. `row` is null and
+    `readings` is null where a whole payload was refused; where `readings` is more than 1, the
+    letter stands for so many neighbours from `row` on. `source_row` counts the data rows of an
+    imported file from 1.
     """
     message, payload = batch.messages[refusal.message], refusal.payload
     first_row = _ROW_NUMBER.fullmatch(message.attributes.get(Attribute.FIRST_ROW, ""))
-    identity = f"{message.message_id}:{refusal.row}"
+    row = None if refusal.row is None else message.first_row + refusal.row
+    run = f"+{refusal.readings}" if (refusal.readings or 0) > 1 else ""
+    identity = f"{message.message_id}:{row}{run}"
     shown = as_text(payload[:PAYLOAD_PREFIX_BYTES])
     record = {
         "dead_letter_id": hashlib.sha256(identity.encode()).hexdigest()[:32],
         "code": refusal.code,
         "field": refusal.field,
         "detail": refusal.detail,
-        "row": refusal.row,
+        "row": row,
+        "readings": refusal.readings,
         "source_file": message.attributes.get(Attribute.SOURCE_FILE),
-        "source_row": int(first_row[0]) + (refusal.row or 0) if first_row else None,
+        "source_row": int(first_row[0]) + (row or 0) if first_row else None,
         "meter_id": refusal.meter_id,
         "pole_id": refusal.pole_id,
         "seq": refusal.seq,

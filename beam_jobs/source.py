@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from datetime import UTC
+from datetime import UTC, timedelta
 from functools import partial
 from typing import Final, NamedTuple, Protocol
 
@@ -20,6 +20,8 @@ from beam_jobs.elements import Message
 
 ACK_DEADLINE_S: Final = 60
 _ACKS_PER_REQUEST: Final = 1000
+# What waits on a laptop that is switched off for weeks must not expire.
+_LONGEST_RETENTION: Final = timedelta(days=31)
 _UNLIMITED: Final = [
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
@@ -100,6 +102,7 @@ class PubSubSource:
             "name": self._path,
             "topic": self._topic,
             "ack_deadline_seconds": ACK_DEADLINE_S,
+            "message_retention_duration": _LONGEST_RETENTION,
         }
         try:
             with suppress(exceptions.AlreadyExists):

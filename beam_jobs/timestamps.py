@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from datetime import datetime
 from typing import Final
 
@@ -14,6 +15,9 @@ from ami_contract.reading import TIMESTAMP
 _CLOCK: Final = r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?"
 RFC3339: Final = rf"^{_CLOCK}([Zz]|[+-]\d\d:\d\d)$"
 _WITHOUT_ZONE: Final = re.compile(rf"^{_CLOCK}$")
+_IN_UTC: Final = re.compile(
+    r"[12][0-9]{3}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{3}|\.[0-9]{6})?Z"
+)
 _NANOSECONDS: Final = pa.timestamp("ns", "UTC")
 _NANOSECOND_YEARS: Final = range(1678, 2262)
 
@@ -48,6 +52,10 @@ def parse_timestamp(text: str) -> datetime | None:
 
     Agrees with `parse_timestamps` wherever that gives a value.
     """
+    if _IN_UTC.fullmatch(text):
+        # A hundred times faster than a column of one.
+        with suppress(ValueError):
+            return datetime.fromisoformat(text)
     found = parse_timestamps(pa.array([text]))[0].as_py()
     if found is not None or not re.fullmatch(RFC3339, text, re.ASCII):
         return found

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
-from typing import Any
+from collections import Counter
+from itertools import groupby
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ami_contract.errors import ReadingRejected
 from ami_contract.reading import (
     IDENTIFIER_PATTERN,
     MAX_EVENT_LEAD,
@@ -19,38 +19,42 @@ from ami_contract.reading import (
     ContentType,
     Field,
 )
-from beam_jobs.checks import Part, check_reading, parts_at
-from beam_jobs.decode import content_type_of, read_arrow, refuse_reading
+from beam_jobs.checks import Part, parts_at
+from beam_jobs.decode import content_type_of, judge_readings, read_arrow
 from beam_jobs.elements import (
-    DECODED_SCHEMA,
     MESSAGE_COLUMN,
     ROW_COLUMN,
     Decoded,
     Message,
+    MessageBatch,
     Refusal,
     Validated,
 )
 
+MOST_LETTERS: Final = 1000
+"""Refused readings of one payload that become a dead letter each."""
 
-def valid_rows(readings: pa.Table, *, now: datetime) -> pa.ChunkedArray:
+
+def valid_rows(readings: pa.Table, *, now: Any) -> pa.ChunkedArray:
     """Boolean per row of `DECODED_SCHEMA` columns: every field present, typed and in range.
 
     Args:
         readings: decoded columns.
-        now: clock for the future limit.
+        now: clock for the future limit; `TIMESTAMP`, one for all or one per row.
     """
+    latest = pc.add(now, pa.scalar(MAX_EVENT_LEAD, pa.duration("us")))
     valid: Any = None
     for field in READING_FIELDS:
-        good = _good(field, readings[field.name], now)
+        good = _good(field, readings[field.name], latest)
         valid = good if valid is None else pc.and_(valid, good)
     return valid
 
 
-def _good(field: Field, column: pa.ChunkedArray, now: datetime) -> Any:
+def _good(field: Field, column: pa.ChunkedArray, latest: Any) -> Any:
     if pa.types.is_timestamp(field.type):
         good = pc.and_(
             pc.greater_equal(column, pa.scalar(OLDEST_EVENT_TS, TIMESTAMP)),
-            pc.less_equal(column, pa.scalar(now + MAX_EVENT_LEAD, TIMESTAMP)),
+            pc.less_equal(column, latest),
         )
     elif pa.types.is_list(field.type):
         good = _no_null_inside(column)
@@ -85,40 +89,81 @@ def validate(decoded: Decoded) -> Validated:
 
     The columns decide; only the rows that fail are looked at one by one, for their reason.
     """
-    now = decoded.batch.ingest_ts
+    batch = decoded.batch
     readings = decoded.readings
     refusals = list(decoded.refusals)
     if readings.num_rows:
-        valid = valid_rows(readings, now=now)
+        valid = valid_rows(readings, now=_clock(batch, readings))
         if not pc.all(valid).as_py():
             bad = readings.filter(pc.invert(valid))
-            good_after_all, refused = _explain(bad, decoded.batch.messages, now)
+            good_after_all, refused = _explain(bad, batch)
             readings = pa.concat_tables([readings.filter(valid), good_after_all])
             refusals += refused
-    return Validated(decoded.batch, readings, refusals, decoded.unknown_fields)
+    return Validated(batch, readings, gathered(refusals, batch), decoded.unknown_fields)
 
 
-def _explain(
-    bad: pa.Table, messages: list[Message], now: datetime
-) -> tuple[pa.Table, list[Refusal]]:
-    refusals: list[Refusal] = []
-    rows: list[dict[str, Any]] = []
+def _clock(batch: MessageBatch, readings: pa.Table) -> Any:
+    if all(message.ingest_ts is None for message in batch.messages):
+        return pa.scalar(batch.ingest_ts, TIMESTAMP)
+    clocks = pa.array([batch.ingest_ts_of(message) for message in batch.messages], TIMESTAMP)
+    return pc.take(clocks, readings[MESSAGE_COLUMN])
+
+
+def _explain(bad: pa.Table, batch: MessageBatch) -> tuple[pa.Table, list[Refusal]]:
     places: dict[int, list[int]] = {}
     for index, row in zip(
         bad[MESSAGE_COLUMN].to_pylist(), bad[ROW_COLUMN].to_pylist(), strict=True
     ):
         places.setdefault(index, []).append(row)
-    for index, bad_rows in places.items():
-        for row, part in _parts(messages[index], bad_rows).items():
-            try:
-                if part.error:
-                    raise part.error
-                checked = check_reading(part.value, now=now)
-            except ReadingRejected as error:
-                refusals.append(refuse_reading(index, row, part, error))
-            else:
-                rows.append(checked | {MESSAGE_COLUMN: index, ROW_COLUMN: row})
-    return pa.Table.from_pylist(rows, DECODED_SCHEMA), refusals
+    judged = [
+        judge_readings(index, _parts(message, rows), batch.ingest_ts_of(message))
+        for index, rows in places.items()
+        for message in [batch.messages[index]]
+    ]
+    good = pa.concat_tables([table for each in judged for table in each.readings])
+    return good, [refusal for each in judged for refusal in each.refusals]
+
+
+def gathered(refusals: list[Refusal], batch: MessageBatch) -> list[Refusal]:
+    """Refusals of which the neighbours in one payload are one, where a payload has very many.
+
+    Each refusal becomes a dead letter with its message's attributes, hundreds of bytes for a
+    reading that may be a single digit.
+    """
+    counts = Counter(refusal.message for refusal in refusals)
+    many = {message for message, count in counts.items() if count > MOST_LETTERS}
+    if not many:
+        return refusals
+    kept = [refusal for refusal in refusals if refusal.message not in many]
+    rows = sorted(
+        (refusal for refusal in refusals if refusal.message in many),
+        key=lambda refusal: (refusal.message, refusal.row),
+    )
+    # The index less the row is the same for neighbours.
+    runs = groupby(enumerate(rows), key=lambda item: (item[1].message, item[0] - item[1].rows[0]))
+    return kept + [_run([refusal for _, refusal in run], batch) for _, run in runs]
+
+
+def _run(refusals: list[Refusal], batch: MessageBatch) -> Refusal:
+    first = refusals[0]
+    if len(refusals) == 1:
+        return first
+    texts = [refusal.payload for refusal in refusals]
+    ndjson = content_type_of(batch.messages[first.message].attributes) is ContentType.NDJSON
+    codes = Counter(refusal.code for refusal in refusals)
+    poles = {refusal.pole_id for refusal in refusals}
+    return Refusal(
+        first.message,
+        first.row,
+        codes.most_common(1)[0][0],
+        first.field if len({refusal.field for refusal in refusals}) == 1 else None,
+        f"{len(refusals)} readings in a row: "
+        + ", ".join(f"{count} {code}" for code, count in codes.most_common())
+        + f"; the first: {first.detail}",
+        b"\n".join(texts) if ndjson else b"[" + b",".join(texts) + b"]",
+        pole_id=first.pole_id if len(poles) == 1 else None,
+        readings=len(refusals),
+    )
 
 
 def _parts(message: Message, rows: list[int]) -> dict[int, Part]:

@@ -5,16 +5,27 @@ from __future__ import annotations
 from typing import Final
 
 from benchmarks.definition import Benchmark
-from benchmarks.suite import demo, generation, ingestion, planned
+from benchmarks.suite import (
+    demo,
+    generation,
+    ingestion,
+    ingestion_growth,
+    ingestion_peers,
+    latency,
+    planned,
+)
 
 BENCHMARKS: Final[tuple[Benchmark, ...]] = (
     demo.CHECK,
     generation.ARROW,
     generation.JSON,
     ingestion.JSON,
-    planned.INGEST_TUTORIAL,
     ingestion.ARROW,
-    planned.LANDING_LATENCY,
+    ingestion.SINGLE,
+    ingestion_peers.PEERS,
+    ingestion_growth.GROWTH,
+    ingestion_growth.BAD,
+    latency.LANDING,
     planned.SAG,
     planned.API,
 )

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from typing import Final
 
+from benchmarks.backlog import FLEET
 from benchmarks.definition import Benchmark, Context, Measurements, Metric, at_least, measured
 from benchmarks.peers.tutorial_generator import arrow_payloads, json_payloads, make_meters
 from simulator.config import load_config
@@ -18,7 +18,6 @@ from simulator.encode import encode
 from simulator.fleet import build_fleet
 from simulator.meters import SEGMENT_SAMPLES, PoleMeters
 
-FLEET: Final = Path(__file__).resolve().parents[2] / "simulator" / "configs" / "fleet_1000.yaml"
 ARROW_ID: Final = "generate.arrow.readings_per_s"
 JSON_ID: Final = "generate.json.readings_per_s"
 ARROW_RATIO_ID: Final = "generate.arrow.ratio_tutorial"

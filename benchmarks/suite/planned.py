@@ -6,30 +6,6 @@ from typing import Final
 
 from benchmarks.definition import Benchmark, Metric, at_least, at_most
 
-INGEST_TUTORIAL: Final = Benchmark(
-    (
-        Metric(
-            "ingest.json.ratio_tutorial",
-            "ratio",
-            at_least(1000),
-            "readings/s of the ingest over those of a graph with one message per reading on the "
-            "streaming DirectRunner, as tutorials write it.",
-        ),
-    )
-)
-
-LANDING_LATENCY: Final = Benchmark(
-    (
-        Metric(
-            "latency.landing.p95_s",
-            "s",
-            at_most(5),
-            "from publishing a reading until a query of the landing finds it, 95th percentile at "
-            "1 000 messages/s.",
-        ),
-    )
-)
-
 SAG: Final = Benchmark(
     (
         Metric(

@@ -64,7 +64,21 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Ami:
 
 def test_help_names_every_command(ami: Ami) -> None:
     text = ami("--help").stdout
-    commands = ["pubsub", "simulate", "ingest", "import", "ledger", "build", "sql", "up", "demo"]
+    commands = [
+        "pubsub",
+        "simulate",
+        "ingest",
+        "import",
+        "ledger",
+        "build",
+        "sql",
+        "up",
+        "demo",
+        "archive",
+        "replay",
+        "deadletter",
+        "export",
+    ]
     commands += ["smoke"]
     assert [command for command in commands if f" {command} " not in text] == []
 

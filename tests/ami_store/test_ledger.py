@@ -656,3 +656,11 @@ def test_adjoining_windows_add_up_to_the_whole(samples: list[Sample], cut_s: int
         return row.stored, row.duplicates, row.dead_lettered, row.lost
 
     assert tuple(a + b for a, b in zip(sums(early), sums(late), strict=True)) == sums(whole)
+
+
+def test_a_letter_of_several_readings_counts_as_so_many(worked: DataDir) -> None:
+    before = rows_of(balance(worked))[UNATTRIBUTED]
+    write_dead_letters(worked, [letter("many") | {"readings": 3}], segment="s2")
+
+    after = rows_of(balance(worked))[UNATTRIBUTED]
+    assert (before[3], after[3]) == (1, 4)

@@ -72,7 +72,7 @@ def test_good_json_never_takes_the_slow_path(monkeypatch: pytest.MonkeyPatch) ->
     def refuse(*args: object) -> None:
         raise AssertionError("a good payload was read reading by reading")
 
-    monkeypatch.setattr(decode_module, "_decode_singly", refuse)
+    monkeypatch.setattr(decode_module, "_judge", refuse)
     newer = FULL | {"phase": "L1", "nested": {"a": [1, None]}}
     found = judge(
         message(as_json(FULL, reading(2, freq_hz=None))),
@@ -87,21 +87,29 @@ def test_good_json_never_takes_the_slow_path(monkeypatch: pytest.MonkeyPatch) ->
 def test_one_bad_payload_among_many_leaves_the_others_on_the_fast_path(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    slowly: list[int] = []
-    original = decode_module._decode_singly
+    slowly: list[tuple[int, list[int]]] = []
+    original = decode_module._judge
 
-    def watched(payload: Any, batch: Any) -> Any:
-        slowly.append(payload.message)
-        return original(payload, batch)
+    def watched(payload: Any, rows: list[int], batch: Any) -> Any:
+        slowly.append((payload.message, rows))
+        return original(payload, rows, batch)
 
-    monkeypatch.setattr(decode_module, "_decode_singly", watched)
+    monkeypatch.setattr(decode_module, "_judge", watched)
     payloads = [message(as_json(reading(i)), identity=str(i)) for i in range(33)]
-    payloads[17] = message(as_json(reading(17, seq=1.5)), identity="17")
+    worse = [reading(50 + i, seq="x" if i in (1, 5) else 50 + i) for i in range(8)]
+    payloads[17] = message(as_json(reading(17), reading(18, seq=1.5)), identity="17")
+    payloads[20] = message(as_ndjson(*worse), NDJSON, identity="20")
     found = judge(*payloads)
 
-    assert slowly == [17]
-    assert found.readings.num_rows == 32
-    assert [(r.message, r.row, r.field) for r in found.refusals] == [(17, 0, "seq")]
+    assert sorted(slowly) == [(17, [1]), (20, [1, 5])]
+    assert found.readings.num_rows == 32 + 6
+    assert [(r.message, r.row, r.field) for r in found.refusals] == [
+        (17, 1, "seq"),
+        (20, 1, "seq"),
+        (20, 5, "seq"),
+    ]
+    places = zip(*found.readings.select(["message", "row"]).to_pydict().values(), strict=True)
+    assert sorted(row for message, row in places if message == 20) == [0, 2, 3, 4, 6, 7]
 
 
 @pytest.mark.parametrize(

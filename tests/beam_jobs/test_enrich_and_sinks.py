@@ -81,7 +81,7 @@ def test_latencies_count_from_the_oldest_reading_and_from_the_gateway() -> None:
 
 
 def test_a_message_from_the_archive_keeps_its_first_ingest_ts() -> None:
-    earlier = NOW - timedelta(days=3)
+    earlier = NOW - timedelta(minutes=20)
     replayed = message(as_json(reading(1)))._replace(ingest_ts=earlier)
     found = enriched(replayed, message(as_json(reading(2))))
 

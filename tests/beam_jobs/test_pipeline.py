@@ -106,9 +106,14 @@ def test_enrich_gives_rows_with_their_batch() -> None:
     )
 
 
-def test_write_archive_gives_the_path_of_its_segment(data: DataDir) -> None:
+def test_write_archive_hands_on_a_batch_once_it_is_archived(data: DataDir) -> None:
     path = data.archive / "segments/dt=2026-03-01/hr=12/seg.jsonl"
-    outputs(WriteArchive(data.root), mixed(), str, [str(path)])
+    outputs(
+        WriteArchive(data.root),
+        mixed(),
+        lambda e: (e.batch.segment, path.exists()),
+        [("seg", True)],
+    )
 
     assert [line["message_id"] for line in json_lines(data.archive)] == ["a", "c"]
 

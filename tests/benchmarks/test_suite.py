@@ -14,6 +14,7 @@ import pytest
 from ami_contract.lake import DataDir
 from beam_jobs.elements import Message
 from beam_jobs.local import Totals
+from benchmarks.backlog import check_stored, drain_memory, make_backlog
 from benchmarks.definition import BenchmarkError, Context
 from benchmarks.limits import arrow_to_parquet, json_to_parquet, write_ndjson
 from benchmarks.peers.tutorial_generator import (
@@ -22,9 +23,12 @@ from benchmarks.peers.tutorial_generator import (
     make_meters,
     readings,
 )
-from benchmarks.suite import BENCHMARKS, generation
+from benchmarks.suite import (
+    BENCHMARKS,
+    generation,
+)
 from benchmarks.suite.demo import run_logged
-from benchmarks.suite.ingestion import check_stored, drain, make_backlog, measure
+from benchmarks.suite.ingestion import measure
 
 FRAME = {
     "demo.check.wall_s": ("at_most", 120),
@@ -72,7 +76,7 @@ def test_the_tutorials_readings_are_ones_that_the_ingest_takes(tmp_path: Path) -
         json.dumps(made).encode(),
     )
     data = DataDir(tmp_path)
-    totals = drain([message], message.publish_time, data)
+    totals = drain_memory([message], message.publish_time, data).totals
     check_stored(totals, data, 15)
 
 
@@ -98,6 +102,7 @@ def test_a_quick_ingest_is_stored_whole_and_compared_with_its_limit(
     assert values.keys() == {
         f"ingest.{payload}.readings_per_s",
         f"ingest.{payload}.ratio_limit",
+        f"ingest.{payload}.ratio_limit_with_server",
     }
     assert all(value > 0 for value in values.values())
 
@@ -116,7 +121,7 @@ def test_the_limit_writes_the_same_readings_as_the_ingest(tmp_path: Path, payloa
     else:
         arrow_to_parquet(backlog.payloads, target)
     data = DataDir(tmp_path / "lake")
-    totals = drain(backlog.messages, backlog.now, data)
+    totals = drain_memory(backlog.messages, backlog.now, data).totals
     check_stored(totals, data, backlog.readings)
     digest = (
         "SELECT count(*), sum(hash(meter_id, seq, epoch_us(event_ts), voltage_v, current_a, "

@@ -31,7 +31,10 @@ def assets(settings: Settings) -> list[dg.AssetSpec]:
             deps=["ingest_job"],
             group_name=GROUP,
             kinds={"json"},
-            description="What arrived, as it arrived, with attributes and times; JSON Lines.",
+            description=(
+                "What arrived, as it arrived, with attributes and times; JSON Lines and Arrow, "
+                "by pole and minute of event_ts once the minute is closed. `ami replay` reads it."
+            ),
             metadata={"path": dg.MetadataValue.path(str(data.archive))},
         ),
         dg.AssetSpec(
