@@ -79,7 +79,7 @@ class Story:
 
 
 EIGHT = Story(8, 8, timedelta(hours=2), timedelta(hours=1), 40, 20)
-# About seven minutes on two cores.
+# About five minutes on two cores.
 FIFTY = Story(50, 50, timedelta(hours=26), timedelta(hours=24), 200, 3)
 
 
