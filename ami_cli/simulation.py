@@ -214,7 +214,8 @@ def _forwarding(
     spool = Spool(
         root / f"{config.digest()}-{start:%Y%m%dT%H%M%SZ}",
         max_bytes=round(config.spool_max_mb * 1_000_000),
-        max_age_s=config.spool_max_s,
+        # At full speed a day of readings passes while Pub/Sub is away for seconds.
+        max_age_s=None if speed is None else config.spool_max_s,
     )
     inherited = orphans(spool.folder)
     waiting = spool.readings + sum(old.readings for old in inherited)

@@ -40,8 +40,6 @@ duplicate_prob: 0.05
 reorder_prob: 0.10
 reorder_max_batches: {reorder_max_batches}
 bad_payload_prob: 0.001
-# Of the time of the readings, which passes a thousand times as fast as the wall clock.
-spool_max_s: 1000000
 force_sag_every_s: 600
 seed: 11
 """
@@ -80,7 +78,7 @@ class Story:
 
 
 EIGHT = Story(8, 8, timedelta(hours=2), timedelta(hours=1), 40, 20)
-# About seven minutes on two cores.
+# About five minutes on two cores.
 FIFTY = Story(50, 50, timedelta(hours=26), timedelta(hours=24), 200, 3)
 
 
