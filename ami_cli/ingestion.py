@@ -183,6 +183,7 @@ def run_ingest(settings: Settings, drain_s: float | None, metrics_port: int = 0)
             stop=stop,
             now=watch.now,
             clock=time.monotonic,
+            workers=settings.ingest_workers,
             idle_timeout_s=drain_s,
             report=watch.report,
         )

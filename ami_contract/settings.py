@@ -46,13 +46,16 @@ class Settings(BaseSettings):
         5000, ge=1, description="Most messages in one micro-batch of the local ingest."
     )
     ingest_max_bytes: int = Field(
-        64 * 1024 * 1024, ge=1024, description="Most payload bytes in one micro-batch."
+        32 * 1024 * 1024, ge=1024, description="Most payload bytes in one micro-batch."
     )
     ingest_max_wait_s: float = Field(
         1.0, gt=0, le=60, description="Longest time a micro-batch collects, in seconds."
     )
     ingest_metrics_port: int = Field(
         0, ge=0, le=65535, description="Loopback port of the ingest's Prometheus metrics; 0: none."
+    )
+    ingest_workers: int = Field(
+        2, ge=1, le=64, description="Micro-batches that the local ingest handles side by side."
     )
     max_payload_bytes: int = Field(
         8 * 1024 * 1024,

@@ -12,6 +12,7 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -19,13 +20,14 @@ from uuid import uuid4
 
 from ami_contract.errors import AmiError, ReadingRejected, RejectionCode
 from ami_contract.lake import DataDir
+from beam_jobs.allocator import keep_freed_memory
 from beam_jobs.bounded import BoundedGraph, Distribution, RunMetrics
 from beam_jobs.decode import PayloadBounds, refuse_payload
 from beam_jobs.elements import MessageBatch
 from beam_jobs.intake import Intake, Limits
 from beam_jobs.pipeline import Ingest
 from beam_jobs.sinks import write_deadletter
-from beam_jobs.source import Source
+from beam_jobs.source import Received, Source
 
 log = logging.getLogger("ami.ingest")
 
@@ -79,7 +81,7 @@ class LocalStore:
         self._data = data
         self._graph = BoundedGraph(Ingest(data.root, bounds))
 
-    def store(self, batch: MessageBatch, totals: Totals) -> None:
+    def store(self, batch: MessageBatch) -> RunMetrics:
         """Run a batch through the graph; all its files are durable on return.
 
         A batch on which a step fails for a reason that is not the lake's is halved until the
@@ -87,14 +89,13 @@ class LocalStore:
 
         Args:
             batch: to store; storing it again changes nothing.
-            totals: takes in what was done.
 
         Raises:
             AmiError: the lake cannot be written; nothing may be acknowledged.
         """
-        metrics = Totals()
-        self._store(batch, metrics)
-        totals.add(RunMetrics(metrics.counters, metrics.distributions))
+        totals = Totals()
+        self._store(batch, totals)
+        return RunMetrics(totals.counters, totals.distributions)
 
     def _store(self, batch: MessageBatch, totals: Totals) -> None:
         try:
@@ -129,10 +130,13 @@ def ingest(
     stop: threading.Event,
     now: Callable[[], datetime],
     clock: Callable[[], float],
+    workers: int = 1,
     idle_timeout_s: float | None = None,
     report: Callable[[Totals], None] = lambda totals: None,
 ) -> Totals:
     """Ingest until `stop` is set or nothing has come for `idle_timeout_s`.
+
+    From then on this process keeps freed memory (`keep_freed_memory`).
 
     While Pub/Sub is away, or the lake cannot be written, the loop says so, waits and tries again;
     what it holds stays leased and unacknowledged.
@@ -145,6 +149,7 @@ def ingest(
         stop: ends the loop after the batch in hand.
         now: wall clock (`ingest_ts`).
         clock: monotonic seconds.
+        workers: micro-batches handled side by side.
         idle_timeout_s: None: never ends by itself.
         report: called after every batch, and when `Totals.problem` changes.
 
@@ -155,60 +160,74 @@ def ingest(
         AmiError: the lake cannot be written and `idle_timeout_s` is given: a run that is meant to
             end does not wait. Nothing of the batch in hand was acknowledged.
     """
+    keep_freed_memory()
     totals = Totals()
-    lake = LocalStore(data, bounds)
-    with Intake(source, limits, clock) as intake:
-        while not stop.is_set():
-            received = intake.take(_LOOK_S)
-            if not received:
-                if idle_timeout_s is not None and intake.idle_s >= idle_timeout_s:
+    lock = threading.Lock()
+    failed = threading.Event()
+
+    def work(intake: Intake) -> None:
+        lake = LocalStore(data, bounds)
+        try:
+            while not (stop.is_set() or failed.is_set()):
+                received = intake.take(_LOOK_S)
+                if received:
+                    _handle(received, intake, lake)
+                elif idle_timeout_s is not None and intake.idle_s >= idle_timeout_s:
                     break
-                continue
-            ingest_ts = now()
-            batch = MessageBatch(
-                segment_name(ingest_ts), ingest_ts, [item.message for item in received]
-            )
-            ack_ids = [item.ack_id for item in received]
-            stored = False
-            try:
-                stored = _store_patiently(
-                    lake, batch, totals, stop, report, patient=idle_timeout_s is None
-                )
-            finally:
-                if not stored:
-                    intake.give_back(ack_ids)
-            if stored:
-                intake.settle(ack_ids)
+        except BaseException:
+            failed.set()
+            raise
+
+    def _handle(received: list[Received], intake: Intake, lake: LocalStore) -> None:
+        ingest_ts = now()
+        batch = MessageBatch(
+            segment_name(ingest_ts), ingest_ts, [item.message for item in received]
+        )
+        ack_ids = [item.ack_id for item in received]
+        done: RunMetrics | None = None
+        try:
+            done = _store_patiently(lake, batch, stop, tell, patient=idle_timeout_s is None)
+        finally:
+            if done is None:
+                intake.give_back(ack_ids)
+        if done is not None:
+            intake.settle(ack_ids)
+            with lock:
                 totals.batches += 1
+                totals.add(done)
+                totals.problem = ""
                 report(totals)
+
+    def tell(problem: str) -> None:
+        with lock:
+            totals.problem = problem
+            report(totals)
+
+    with Intake(source, limits, clock) as intake, ThreadPoolExecutor(workers) as pool:
+        for worker in [pool.submit(work, intake) for _ in range(workers)]:
+            worker.result()
     return totals
 
 
 def _store_patiently(
     lake: LocalStore,
     batch: MessageBatch,
-    totals: Totals,
     stop: threading.Event,
-    report: Callable[[Totals], None],
+    tell: Callable[[str], None],
     *,
     patient: bool,
-) -> bool:
-    """Store a batch, again and again while the lake cannot be written; False: stopped before."""
+) -> RunMetrics | None:
+    """Store a batch, again and again while the lake cannot be written; None: stopped before."""
     retry_s = 0.5
     while True:
         try:
-            lake.store(batch, totals)
+            return lake.store(batch)
         except AmiError as error:
             if not patient:
                 raise
-            totals.problem = str(error)
-            log.error(
-                "%s. Nothing was acknowledged; trying again in %.1f s", totals.problem, retry_s
-            )
-        else:
-            totals.problem = ""
-            return True
-        report(totals)
+            problem = str(error)
+            log.error("%s. Nothing was acknowledged; trying again in %.1f s", problem, retry_s)
+        tell(problem)
         if stop.wait(retry_s):
-            return False
+            return None
         retry_s = min(2 * retry_s, _LONGEST_RETRY_S)

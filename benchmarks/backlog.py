@@ -177,6 +177,7 @@ def drain(source: Source, now: datetime, data: DataDir) -> Drained:
         stop=threading.Event(),
         now=lambda: now,
         clock=time.monotonic,
+        workers=settings.ingest_workers,
         idle_timeout_s=0,
         report=note,
     )

@@ -23,7 +23,7 @@ from ami_contract.lake import DataDir
 from ami_store.registry import read_registry
 from beam_jobs.decode import PayloadBounds
 from beam_jobs.elements import Message, MessageBatch
-from beam_jobs.local import LocalStore, Totals
+from beam_jobs.local import LocalStore
 from beam_jobs.source import PubSubSource
 from local_pubsub.server import PubSubServer
 from simulator.config import load_config
@@ -126,7 +126,7 @@ def test_history_in_lake_form_is_what_the_ingest_makes_of_the_same_messages(
     messages = [
         Message(m.attributes["batch_id"], START, m.attributes, m.data) for m in sent.messages
     ]
-    LocalStore(theirs, BOUNDS).store(MessageBatch("all", end, messages), Totals())
+    LocalStore(theirs, BOUNDS).store(MessageBatch("all", end, messages))
     mine, other = landed(ours), landed(theirs)
     assert mine.drop_columns("ingest_ts").equals(other.drop_columns("ingest_ts"))
     assert mine.num_rows == history.stored > 4000

@@ -235,6 +235,30 @@ def test_stop_ends_the_loop_after_the_batch_in_hand_and_gives_the_rest_back(
     assert sorted(source.released + [item.ack_id for item in source.queue]) == acks(2, 3, 4, 5)
 
 
+def test_batches_handled_side_by_side_are_stored_once_each(data: DataDir) -> None:
+    source = QueueSource(messages(60), per_pull=3)
+    totals = run(data, source, limits=tight(3), workers=3)
+
+    assert totals.batches == 20
+    assert stored_seqs(data) == list(range(60))
+    assert sorted(source.acknowledged) == sorted(acks(*range(60)))
+    assert totals.counters["stored"] == 60
+
+
+def test_a_worker_that_cannot_store_ends_the_others_and_acknowledges_nothing(
+    data: DataDir,
+) -> None:
+    data.root.mkdir(parents=True)
+    data.landing.write_text("in the way")
+    source = QueueSource(messages(6), per_pull=2)
+
+    with pytest.raises(LakeError):
+        run(data, source, limits=tight(2), workers=3)
+
+    assert source.acknowledged == []
+    assert sorted(source.released + [item.ack_id for item in source.queue]) == acks(*range(6))
+
+
 def test_an_empty_source_writes_nothing_and_ends_when_told_to(data: DataDir) -> None:
     totals = run(data, QueueSource([]))
 

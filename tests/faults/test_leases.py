@@ -19,10 +19,11 @@ from ami_cli.subscription import open_source
 from ami_contract.settings import Settings
 from ami_store.ledger import balance
 from beam_jobs import intake, source
+from beam_jobs.bounded import RunMetrics
 from beam_jobs.decode import PayloadBounds
 from beam_jobs.elements import MessageBatch
 from beam_jobs.intake import Limits
-from beam_jobs.local import LocalStore, Totals, ingest
+from beam_jobs.local import LocalStore, ingest
 from local_pubsub import limits
 from local_pubsub.server import PubSubServer
 
@@ -97,11 +98,11 @@ def ingest_slowly(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> int:
     original = LocalStore.store
     stolen: set[str] = set()
 
-    def slow(self: LocalStore, batch: MessageBatch, totals: Totals) -> None:
+    def slow(self: LocalStore, batch: MessageBatch) -> RunMetrics:
         assert len(batch.messages) == MESSAGES
         at_work.set()
         time.sleep(BATCH_S)
-        original(self, batch, totals)
+        return original(self, batch)
 
     def rival() -> None:
         at_work.wait(30)
