@@ -35,7 +35,7 @@ from benchmarks.definition import (
 )
 from benchmarks.limits import arrow_to_parquet, json_to_parquet, write_ndjson
 
-_READINGS: Final = {"json": 1_000_000, "arrow": 3_000_000, "single": 60_000}
+_READINGS: Final = {"json": 3_000_000, "arrow": 3_000_000, "single": 60_000}
 _QUICK_READINGS: Final = {"json": 50_000, "arrow": 50_000, "single": 2_000}
 _WARM_UP_MESSAGES: Final = 20
 

@@ -34,7 +34,7 @@ from benchmarks.definition import (
 from benchmarks.peers.tutorial_ingest import PerElement
 from benchmarks.suite.ingestion import measure_drain
 
-_READINGS: Final = 1_000_000
+_READINGS: Final = 3_000_000
 _PER_ELEMENT_READINGS: Final = 100_000
 _QUICK_READINGS: Final = 50_000
 _SINGLE_READINGS: Final = 5_000
