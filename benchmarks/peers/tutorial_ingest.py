@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from beam_jobs.elements import Message, MessageBatch
+from beam_jobs.elements import Message
 
 _REQUIRED: Final = (
     "event_ts",
@@ -133,8 +133,6 @@ def run_streaming(subscription: str, target: str) -> None:
             | "Append" >> beam.ParDo(AppendLine(target))
         )
 
-
-__all__ = ["MessageBatch", "PerElement", "run_streaming"]
 
 if __name__ == "__main__":
     run_streaming(sys.argv[1], sys.argv[2])
