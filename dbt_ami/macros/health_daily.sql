@@ -17,14 +17,17 @@ meter_days as (
     select
         days.*,
         sites.unit_id,
-        sqrt(
-            greatest(
-                0,
-                days.voltage_square_sum_v2 / nullif(days.received, 0)
-                - (days.voltage_sum_v / nullif(days.received, 0))
-                * (days.voltage_sum_v / nullif(days.received, 0))
-            )
-        ) as voltage_sigma_v,
+        case
+            when days.received > 0
+                then sqrt(
+                    greatest(
+                        0,
+                        days.voltage_square_sum_v2 / days.received
+                        - (days.voltage_sum_v / days.received)
+                        * (days.voltage_sum_v / days.received)
+                    )
+                )
+        end as voltage_sigma_v,
         days.energy_kwh * 3600 / nullif(days.covered_s, 0) as mean_kw,
         days.reactive_kvarh * 3600 / nullif(days.covered_s, 0) as mean_kvar
     from {{ ref('int_meter_days') }} as days

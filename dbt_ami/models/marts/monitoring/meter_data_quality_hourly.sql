@@ -45,7 +45,9 @@ select
     missing,
     lost,
     not_sampled,
-    least(1, received / nullif(cast(expected as {{ type_double() }}), 0)) as coverage,
+    case
+        when expected > 0 then least(1, received / cast(expected as {{ type_double() }}))
+    end as coverage,
     late,
     estimated_readings,
     placeholder_readings,
