@@ -78,9 +78,7 @@ def voltage_days(reference: Reference, registry: list[Row]) -> dict[tuple[str, d
             if interval <= 60e6 and len(volts) * interval >= 0.9 * TEN_US:
                 dark = any(v / nominal < 0.1 for v in volts)
                 values.append((math.sqrt(sum(v * v for v in volts) / len(volts)), dark))
-    return {
-        key: _voltage_day(reference, key, zones[key[0]], values) for key, values in rms.items()
-    }
+    return {key: _voltage_day(reference, key, zones[key[0]], values) for key, values in rms.items()}
 
 
 def _voltage_day(
@@ -143,7 +141,8 @@ def voltage_weeks(
         assessed = sum(r["en50160_intervals"] for r in rows)
         within = sum(r["en50160_within_intervals"] for r in rows)
         wide = sum(r["en50160_within_wide_intervals"] for r in rows)
-        end = datetime(monday.year, monday.month, monday.day) + timedelta(days=7)
+        after = monday + timedelta(days=7)
+        end = datetime(after.year, after.month, after.day, tzinfo=ZoneInfo(zone))
         if reference.interval_us[meter_id] > 60e6:
             verdict = "not_assessable"
         elif assessed < 0.9 * total:
@@ -151,10 +150,10 @@ def voltage_weeks(
         else:
             verdict = "pass" if within >= 0.95 * assessed and wide == assessed else "fail"
         out[meter_id, monday] = {
-            "iso_week": "{0}-W{1:02}".format(*monday.isocalendar()),
+            "iso_week": "{}-W{:02}".format(*monday.isocalendar()),
             "time_zone": zone,
             "pole_id": rows[0]["pole_id"],
-            "is_complete": us(end.replace(tzinfo=ZoneInfo(zone))) <= reference.watermark_us,
+            "is_complete": us(end) <= reference.watermark_us,
             "week_intervals": total,
             "valid_intervals": sum(r["valid_intervals"] for r in rows),
             "interrupted_intervals": sum(r["en50160_interrupted_intervals"] for r in rows),
@@ -270,7 +269,9 @@ def _intervals(
 ) -> dict[tuple[str, int], tuple[int, int]]:
     found: dict[tuple[str, int], tuple[int, int]] = defaultdict(lambda: (0, 0))
     by_hour: dict[tuple[str, str, int], list[Row]] = {
-        (rows[0]["pole_id"], meter_id, hour): rows for (meter_id, hour), rows in received.items()
+        (rows[0]["pole_id"], meter_id, hour): rows
+        for (meter_id, hour), rows in received.items()
+        if rows
     }
     for pole_id, meter_id, hour in by_hour:
         if pole_id in unit_of:

@@ -1,24 +1,33 @@
 """Expected, missing, late and repeated readings per meter and hour against loops."""
 
+from datetime import datetime
+
 import pytest
 
 from .conftest import Built, assert_same_rows
+from .fleet import Row
 from .reference_quality import data_quality
 
+Hours = dict[tuple[str, datetime], Row]
 
-def test_hours_equal_brute_force(built: Built) -> None:
+
+@pytest.fixture(scope="module")
+def hours(built: Built) -> Hours:
+    return data_quality(built.reference, built.stored)
+
+
+def test_hours_equal_brute_force(built: Built, hours: Hours) -> None:
     actual = {
         (r["meter_id"], r["hour_ts"]): r
         for r in built.rows("select * from meter_data_quality_hourly")
     }
-    expected = data_quality(built.reference, built.stored)
 
     assert set(next(iter(actual.values()))) == {
         "meter_id",
         "hour_ts",
-        *next(iter(expected.values())),
+        *next(iter(hours.values())),
     }
-    assert_same_rows(actual, expected, {"latency_max_s"})
+    assert_same_rows(actual, hours, {"latency_max_s"})
 
 
 def test_every_stored_row_is_counted(built: Built) -> None:
@@ -42,7 +51,5 @@ def test_every_stored_row_is_counted(built: Built) -> None:
         "repeated_seq",
     ],
 )
-def test_the_fleet_shows_every_fault(built: Built, column: str) -> None:
-    hours = data_quality(built.reference, built.stored).values()
-
-    assert any(h[column] for h in hours)
+def test_the_fleet_shows_every_fault(hours: Hours, column: str) -> None:
+    assert any(h[column] for h in hours.values())

@@ -1,17 +1,27 @@
 """Daily health of poles and feeders against loops over every reading."""
 
+from datetime import datetime
+
 import pytest
 
 from .conftest import Built, assert_same_rows
+from .fleet import Row
 from .reference_quality import health_days
+
+Days = dict[str, dict[tuple[str, datetime], Row]]
+
+
+@pytest.fixture(scope="module")
+def days(built: Built) -> Days:
+    return {unit: health_days(built.reference, f"{unit}_id") for unit in ("pole", "feeder")}
 
 
 @pytest.mark.parametrize("unit", ["pole", "feeder"])
-def test_days_equal_brute_force(built: Built, unit: str) -> None:
+def test_days_equal_brute_force(built: Built, days: Days, unit: str) -> None:
     actual = {
         (r[f"{unit}_id"], r["day_ts"]): r for r in built.rows(f"select * from {unit}_health_daily")
     }
-    expected = health_days(built.reference, f"{unit}_id")
+    expected = {key: dict(row) for key, row in days[unit].items()}
     columns = set(next(iter(actual.values())))
     for row in (*actual.values(), *expected.values()):
         # σ from sums of squares: absolute error up to √(1e-16 · v²) where the voltage is steady.
@@ -58,9 +68,8 @@ def test_a_day_counts_what_its_hours_count(built: Built) -> None:
     assert differing == []
 
 
-def test_the_fleet_shows_known_and_unknown_days(built: Built) -> None:
-    poles = health_days(built.reference, "pole_id").values()
-    feeders = health_days(built.reference, "feeder_id").values()
+def test_the_fleet_shows_known_and_unknown_days(days: Days) -> None:
+    poles, feeders = days["pole"].values(), days["feeder"].values()
 
     assert any(d["score"] is None for d in poles)
     assert any(d["score"] is not None for d in poles)

@@ -1,20 +1,20 @@
 with judged as (
     select
-        stored.meter_id,
-        stored.pole_id,
-        stored.copies,
-        stored.conflicting_copies,
-        {{ floor_time('stored.event_ts', 3600) }} as hour_ts,
+        readings.meter_id,
+        readings.pole_id,
+        readings.copies,
+        readings.conflicting_copies,
+        {{ floor_time('readings.event_ts', 3600) }} as hour_ts,
         repeated.meter_id is not null as is_repeated_seq,
-        {{ is_received('stored.quality_flags') }} as is_received,
-        {{ has_flag('stored.quality_flags', 'estimated') }} as is_estimated,
-        {{ is_late('stored.event_ts', 'stored.ingest_ts') }} as is_late
-    from {{ ref('stg_readings') }} as stored
+        {{ is_received('readings.quality_flags') }} as is_received,
+        {{ has_flag('readings.quality_flags', 'estimated') }} as is_estimated,
+        {{ is_late('readings.event_ts', 'readings.ingest_ts') }} as is_late
+    from {{ ref('stg_readings') }} as readings
     left join {{ ref('int_seq_conflicts') }} as repeated
         on
-            stored.meter_id = repeated.meter_id
-            and stored.seq = repeated.seq
-            and stored.event_ts = repeated.event_ts
+            readings.meter_id = repeated.meter_id
+            and readings.seq = repeated.seq
+            and readings.event_ts = repeated.event_ts
 )
 
 select

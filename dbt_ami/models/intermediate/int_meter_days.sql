@@ -86,8 +86,6 @@ select
     expected,
     received,
     missing,
-    least(lost, missing) as lost,
-    missing - least(lost, missing) as not_sampled,
     low_readings,
     high_readings,
     min_voltage_v,
@@ -96,5 +94,7 @@ select
     voltage_square_sum_v2,
     covered_s,
     energy_kwh,
-    reactive_kvarh
+    reactive_kvarh,
+    least(lost, missing) as lost,
+    missing - least(lost, missing) as not_sampled
 from joined
