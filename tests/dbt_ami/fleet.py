@@ -210,7 +210,7 @@ def registry_rows(meters: list[Meter]) -> list[Row]:
             "rated_kva": 12.0,
             "latitude": None,
             "longitude": None,
-            "time_zone": ZONES[m.pole_id[-1]],
+            "time_zone": ZONES.get(m.pole_id[-1]),
             "valid_from": m.valid_from,
             "valid_to": m.valid_to,
         }
