@@ -44,9 +44,8 @@ def write_lake(data: DataDir, stored: list[Row], registry: list[Row]) -> None:
     write_registry(data.registry, pa.Table.from_pylist(registry, schema=REGISTRY_SCHEMA))
 
 
-def run_dbt(data: DataDir, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run dbt from a shell's point of view; its target folder lies beside the lake."""
-    command = [
+def _command(data: DataDir, *arguments: str) -> list[str]:
+    return [
         str(Path(sys.executable).with_name("dbt")),
         *arguments,
         "--project-dir",
@@ -59,9 +58,31 @@ def run_dbt(data: DataDir, *arguments: str) -> subprocess.CompletedProcess[str]:
         str(data.root / "logs"),
         "--no-use-colors",
     ]
-    environment = {**os.environ, "AMI_DATA_DIR": str(data.root), "PYTHONPATH": str(ROOT)}
+
+
+def _environment(data: DataDir) -> dict[str, str]:
+    return {**os.environ, "AMI_DATA_DIR": str(data.root), "PYTHONPATH": str(ROOT)}
+
+
+def run_dbt(data: DataDir, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run dbt from a shell's point of view; its target folder lies beside the lake."""
     return subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=240, check=False
+        _command(data, *arguments),
+        env=_environment(data),
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+
+
+def start_dbt(data: DataDir, *arguments: str) -> subprocess.Popen[bytes]:
+    """The same, to be waited for or killed by the caller."""
+    return subprocess.Popen(
+        _command(data, *arguments),
+        env=_environment(data),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
 
 

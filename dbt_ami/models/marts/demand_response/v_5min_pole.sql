@@ -1,3 +1,4 @@
+{{ restated_by_window('int_touched_slot_windows', 'slot_ts') }}
 with slots as (
     select
         pole_id,
@@ -15,6 +16,7 @@ with slots as (
         sum(voltage_sum_v) / nullif(sum(received_readings), 0) as mean_voltage_v,
         max(max_voltage_v) as max_voltage_v
     from {{ ref('int_meter_5min') }}
+    where {{ touched('slot_ts', 'int_touched_slot_windows') }}
     group by pole_id, slot_ts
 )
 
