@@ -94,6 +94,7 @@ class Built:
     con: duckdb.DuckDBPyConnection
     reference: Reference
     stored: list[Row]
+    registry: list[Row]
     output: str
 
     def rows(self, query: str) -> list[dict[str, Any]]:
@@ -114,7 +115,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
     assert done.returncode == 0, done.stdout
     con = duckdb.connect(str(data.warehouse), read_only=True)
     con.execute("SET TimeZone = 'UTC'")
-    yield Built(data, con, Reference(stored, registry), stored, done.stdout)
+    yield Built(data, con, Reference(stored, registry), stored, registry, done.stdout)
     con.close()
 
 

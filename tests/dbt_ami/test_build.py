@@ -31,6 +31,13 @@ def test_an_empty_lake_builds_empty_marts(tmp_path: Path) -> None:
             "minute_agg_pole",
             "v_5min_pole",
             "pole_health_hourly",
+            "pole_health_daily",
+            "feeder_health_daily",
+            "voltage_quality_daily",
+            "voltage_quality_weekly",
+            "meter_data_quality_hourly",
+            "dim_meter",
+            "dim_pole",
         )
         for mart in marts:
             assert con.execute(f"select count(*) from {mart}").fetchone() == (0,), mart

@@ -1,0 +1,8 @@
+select
+    meter_id,
+    {{ floor_time('minute_ts', 600) }} as interval_ts,
+    min(min_voltage_v / nominal_voltage_v) as min_voltage_pu
+from {{ ref('int_meter_minutes') }}
+group by meter_id, {{ floor_time('minute_ts', 600) }}
+having
+    min(min_voltage_v / nominal_voltage_v) < {{ number_var('ieee1159_interruption_pu') }}
