@@ -1,3 +1,4 @@
+{{ restated_by_window('int_touched_windows', 'hour_ts') }}
 with judged as (
     select
         readings.meter_id,
@@ -15,6 +16,7 @@ with judged as (
             readings.meter_id = repeated.meter_id
             and readings.seq = repeated.seq
             and readings.event_ts = repeated.event_ts
+    where {{ touched('readings.event_ts', 'int_touched_windows') }}
 )
 
 select

@@ -1,4 +1,14 @@
-with {{ health_daily('pole_id') }}
+with {{ health_daily('pole_id') }},
+
+latencies as (
+    select
+        pole_id,
+        {{ floor_time('hour_ts', 86400) }} as day_ts,
+        max(latency_median_s) as worst_hour_latency_median_s,
+        max(latency_p95_s) as worst_hour_latency_p95_s
+    from {{ ref('int_pole_latency_hourly') }}
+    group by pole_id, {{ floor_time('hour_ts', 86400) }}
+)
 
 select
     parts.unit_id as pole_id,
@@ -30,8 +40,8 @@ select
     parts.events_major,
     parts.events_critical,
     parts.meters_with_event,
-    latency.latency_median_s,
-    latency.latency_p95_s,
+    latencies.worst_hour_latency_median_s,
+    latencies.worst_hour_latency_p95_s,
     parts.score_voltage,
     parts.score_events,
     parts.score_data,
@@ -47,5 +57,5 @@ select
         'parts.meters_reporting'
     ) }} as score
 from parts
-left join {{ ref('int_pole_latency_daily') }} as latency
-    on parts.unit_id = latency.pole_id and parts.day_ts = latency.day_ts
+left join latencies
+    on parts.unit_id = latencies.pole_id and parts.day_ts = latencies.day_ts
