@@ -39,6 +39,9 @@ ARROW_SCHEMA: Final[pa.Schema] = pa.schema(
 READINGS_KEY: Final = b',"readings":['
 """Where the readings of a line begin: attribute values are strings, so nothing before has it."""
 
+LinePieces = tuple[bytes | memoryview, ...]
+"""One line of the archive in pieces."""
+
 _SPLIT: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _LINE_ENDS: Final = bytes.maketrans(b"\r\n", b"  ")
 
@@ -47,12 +50,18 @@ class Archived(NamedTuple):
     """What a batch leaves in the archive.
 
     Attributes:
-        lines: JSON lines of the text messages.
+        pieces: what the JSON lines of the text messages are made of, some pieces a line; those of
+            readings are views of the payloads, since a copy of each costs as much as its write.
         rows: `ARROW_SCHEMA`, one per Arrow message.
     """
 
-    lines: list[bytes]
+    pieces: list[LinePieces]
     rows: pa.Table
+
+    @property
+    def lines(self) -> list[bytes]:
+        """The JSON lines, put together."""
+        return [b"".join(pieces) for pieces in self.pieces]
 
 
 def archived(batch: MessageBatch, refusals: Iterable[Refusal]) -> Archived:
@@ -65,7 +74,7 @@ def archived(batch: MessageBatch, refusals: Iterable[Refusal]) -> Archived:
     for refusal in refusals:
         rows_of_message = refused.setdefault(refusal.message, set())
         rows_of_message.update([None] if refusal.row is None else refusal.rows)
-    lines: list[bytes] = []
+    lines: list[LinePieces] = []
     arrow: list[tuple[Message, bytes]] = []
     for index, message in enumerate(batch.messages):
         rows = refused.get(index, set())
@@ -77,11 +86,13 @@ def archived(batch: MessageBatch, refusals: Iterable[Refusal]) -> Archived:
             if payload:
                 arrow.append((message, payload))
         elif readings := _readings(content_type, message.data, rows):
-            lines.append(archive_line(message, batch.ingest_ts_of(message), readings))
+            lines.append(_line_pieces(message, batch.ingest_ts_of(message), readings))
     return Archived(lines, arrow_rows(arrow, batch))
 
 
-def archive_line(message: Message, ingest_ts: datetime, readings: bytes) -> bytes:
+def _line_pieces(
+    message: Message, ingest_ts: datetime, readings: bytes | memoryview
+) -> LinePieces:
     """One line of the archive; `readings` are JSON texts of readings, separated by commas."""
     head = orjson.dumps(
         {
@@ -91,7 +102,7 @@ def archive_line(message: Message, ingest_ts: datetime, readings: bytes) -> byte
             "attributes": message.attributes,
         }
     )
-    return b"".join((head[:-1], READINGS_KEY, readings, b"]}\n"))
+    return head[:-1] + READINGS_KEY, readings, b"]}\n"
 
 
 def arrow_rows(messages: list[tuple[Message, bytes]], batch: MessageBatch) -> pa.Table:
@@ -160,11 +171,14 @@ def utc_text(instant: datetime) -> str:
     return instant.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
-def _readings(content_type: ContentType, data: bytes, refused: set[Any]) -> bytes:
+def _readings(
+    content_type: ContentType, data: bytes, refused: set[Any]
+) -> bytes | memoryview:
     if not refused and content_type is ContentType.JSON:
         text = data.strip()
-        readings = text[1:-1] if text.startswith(b"[") else text
-        return readings.translate(_LINE_ENDS) if b"\n" in data or b"\r" in data else readings
+        if b"\n" in text or b"\r" in text:
+            text = text.translate(_LINE_ENDS)
+        return memoryview(text)[1:-1] if text.startswith(b"[") else text
     texts = reading_texts(content_type, data)
     if texts is None:
         texts = [part.text.encode() for part in SPLITTERS[content_type](data)]
