@@ -21,8 +21,9 @@ import pyarrow as pa
 import pyarrow.ipc
 
 from ami_contract.reading import TIMESTAMP, ContentType
-from beam_jobs.checks import SPLITTERS, reading_texts
-from beam_jobs.decode import content_type_of, read_arrow
+from beam_jobs.checks import SPLITTERS
+from beam_jobs.decode_arrow import read_arrow
+from beam_jobs.decode_parts import content_type_of, texts_of
 from beam_jobs.elements import Message, MessageBatch, Refusal
 
 ARROW_SCHEMA: Final[pa.Schema] = pa.schema(
@@ -85,14 +86,12 @@ def archived(batch: MessageBatch, refusals: Iterable[Refusal]) -> Archived:
             payload = without_rows(message.data, rows) if rows else message.data
             if payload:
                 arrow.append((message, payload))
-        elif readings := _readings(content_type, message.data, rows):
+        elif readings := _readings(batch, index, content_type, rows):
             lines.append(_line_pieces(message, batch.ingest_ts_of(message), readings))
     return Archived(lines, arrow_rows(arrow, batch))
 
 
-def _line_pieces(
-    message: Message, ingest_ts: datetime, readings: bytes | memoryview
-) -> LinePieces:
+def _line_pieces(message: Message, ingest_ts: datetime, readings: bytes | memoryview) -> LinePieces:
     """One line of the archive; `readings` are JSON texts of readings, separated by commas."""
     head = orjson.dumps(
         {
@@ -172,15 +171,18 @@ def utc_text(instant: datetime) -> str:
 
 
 def _readings(
-    content_type: ContentType, data: bytes, refused: set[Any]
+    batch: MessageBatch, index: int, content_type: ContentType, refused: set[Any]
 ) -> bytes | memoryview:
+    data = batch.messages[index].data
     if not refused and content_type is ContentType.JSON:
-        text = data.strip()
-        if b"\n" in text or b"\r" in text:
-            text = text.translate(_LINE_ENDS)
+        text = _one_line(data.strip())
         return memoryview(text)[1:-1] if text.startswith(b"[") else text
-    texts = reading_texts(content_type, data)
+    texts = texts_of(batch, index)
     if texts is None:
         texts = [part.text.encode() for part in SPLITTERS[content_type](data)]
-    kept = [text for row, text in enumerate(texts) if row not in refused]
-    return b",".join(kept).translate(_LINE_ENDS)
+    return _one_line(b",".join([text for row, text in enumerate(texts) if row not in refused]))
+
+
+def _one_line(text: bytes) -> bytes:
+    """`text` with blanks for line breaks."""
+    return text.translate(_LINE_ENDS) if b"\n" in text or b"\r" in text else text

@@ -18,7 +18,6 @@ from typing import Any, Final
 import numpy as np
 import orjson
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.ipc
 
 from ami_contract.lake import DataDir, hour_folder

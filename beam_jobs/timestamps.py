@@ -50,9 +50,7 @@ def _end_in_z(texts: pa.Array) -> bool:
     pattern.
     """
     least = pc.min(pc.binary_length(texts)).as_py()
-    return (
-        least is not None and least >= _LEAST_LENGTH and pc.all(pc.ends_with(texts, "Z")).as_py()
-    )
+    return least is not None and least >= _LEAST_LENGTH and pc.all(pc.ends_with(texts, "Z")).as_py()
 
 
 def _parse(text: str | None) -> pa.Scalar | None:

@@ -31,7 +31,7 @@ from ingest_helpers import (
 
 from ami_contract.errors import ReadingRejected
 from ami_contract.reading import FLAGS, OLDEST_EVENT_TS, READING_FIELDS, Field
-from beam_jobs import decode as decode_module
+from beam_jobs import decode_text as decode_module
 from beam_jobs import validate as validate_module
 from beam_jobs.checks import check_reading, split_json, split_ndjson
 from beam_jobs.elements import Message, Validated
@@ -96,7 +96,7 @@ def test_one_bad_payload_among_many_leaves_the_others_on_the_fast_path(
     monkeypatch.setattr(decode_module, "_judge", watched)
     payloads = [message(as_json(reading(i)), identity=str(i)) for i in range(33)]
     worse = [reading(50 + i, seq="x" if i in (1, 5) else 50 + i) for i in range(8)]
-    payloads[17] = message(as_json(reading(17), reading(18, seq=1.5)), identity="17")
+    payloads[17] = message(as_json(reading(17), reading(18, seq="18")), identity="17")
     payloads[20] = message(as_ndjson(*worse), NDJSON, identity="20")
     found = judge(*payloads)
 
