@@ -23,7 +23,7 @@ import pyarrow.ipc
 from ami_contract.reading import TIMESTAMP, ContentType
 from beam_jobs.checks import SPLITTERS
 from beam_jobs.decode_arrow import read_arrow
-from beam_jobs.decode_parts import content_type_of, texts_of
+from beam_jobs.decode_parts import content_type_of, texts_of, without
 from beam_jobs.elements import Message, MessageBatch, Refusal
 
 ARROW_SCHEMA: Final[pa.Schema] = pa.schema(
@@ -180,7 +180,7 @@ def _readings(
     texts = texts_of(batch, index)
     if texts is None:
         texts = [part.text.encode() for part in SPLITTERS[content_type](data)]
-    return _one_line(b",".join([text for row, text in enumerate(texts) if row not in refused]))
+    return _one_line(b",".join(without(texts, refused)))
 
 
 def _one_line(text: bytes) -> bytes:

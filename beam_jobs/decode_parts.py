@@ -74,6 +74,14 @@ def texts_of(batch: MessageBatch, index: int) -> Sequence[Text] | None:
     return batch.texts[index]
 
 
+def without(texts: Sequence[Text], rows: Iterable[int]) -> list[Text]:
+    """`texts` but for those at `rows`."""
+    kept = list(texts)
+    for row in sorted(rows, reverse=True):
+        del kept[row]
+    return kept
+
+
 def parts_at(batch: MessageBatch, index: int, rows: Iterable[int]) -> dict[int, Part]:
     """The readings at some rows of a text message.
 
@@ -132,10 +140,12 @@ def judge_readings(message: int, parts: Mapping[int, Part], now: datetime) -> Pa
         else:
             good.append(checked | {MESSAGE_COLUMN: message, ROW_COLUMN: row})
             unknown_fields += len(part.value.keys() - KNOWN_FIELDS)
-    return Partial([pa.Table.from_pylist(good, DECODED_SCHEMA)], refusals, unknown_fields)
+    # An empty table costs as much to make as a few readings to judge.
+    tables = [pa.Table.from_pylist(good, DECODED_SCHEMA)] if good else []
+    return Partial(tables, refusals, unknown_fields)
 
 
-def places(messages: Any, sizes: Any, rows: Sequence[list[int] | None]) -> tuple[Any, Any]:
+def places(messages: Any, sizes: Any, rows: Sequence[np.ndarray | None]) -> tuple[Any, Any]:
     """Message and row of the readings of some messages, in order.
 
     Args:

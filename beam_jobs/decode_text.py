@@ -21,7 +21,7 @@ import pyarrow.json
 
 from ami_contract.errors import ReadingRejected
 from ami_contract.reading import READING_FIELDS, ContentType
-from beam_jobs.checks import JSON_BLANKS, SPLITTERS, decode_text
+from beam_jobs.checks import JSON_BLANKS, SPLITTERS, Text, decode_text
 from beam_jobs.decode_parts import (
     DECODERS,
     KNOWN_FIELDS,
@@ -31,6 +31,7 @@ from beam_jobs.decode_parts import (
     places,
     refuse_payload,
     texts_of,
+    without,
 )
 from beam_jobs.elements import DECODED_SCHEMA, MessageBatch
 from beam_jobs.timestamps import parse_timestamps
@@ -68,7 +69,7 @@ class TextPayload(NamedTuple):
     data: bytes
     texts: list[bytes]
     is_array: bool
-    rows: list[int] | None = None
+    rows: np.ndarray | None = None
 
 
 def text_payload(index: int, content_type: ContentType, data: bytes) -> TextPayload:
@@ -133,7 +134,8 @@ def _decode_parted(payloads: list[TextPayload], batch: MessageBatch) -> list[Par
         return [_parse(payloads)]
     except (pa.ArrowInvalid, ValueError):
         if len(payloads) == 1:
-            return [_judge(payloads[0], payloads[0].rows, batch)]
+            rows = payloads[0].rows
+            return [_judge(payloads[0], None if rows is None else rows.tolist(), batch)]
     size = -(-len(payloads) // _SHARES)
     shares = [payloads[first : first + size] for first in range(0, len(payloads), size)]
     return [part for share in shares for part in _decode_parted(share, batch)]
@@ -159,6 +161,10 @@ _FAILED_ROW: Final = re.compile(r"\$\[(\d+)\]")
 _MOST_DOUBTFUL: Final = 8
 
 
+def _array(texts: Sequence[Text]) -> bytes:
+    return b"".join((b"[", b",".join(texts), b"]"))
+
+
 def _sift(payload: TextPayload, batch: MessageBatch, most: int) -> tuple[TextPayload, list[int]]:
     """The payload without its first readings of a wrong type, and their rows.
 
@@ -177,7 +183,8 @@ def _sift(payload: TextPayload, batch: MessageBatch, most: int) -> tuple[TextPay
     first = 0
     while len(doubtful) < most:
         try:
-            _TYPED.decode(b"[" + b",".join(texts[first:]) + b"]")
+            whole = payload.is_array and not first
+            _TYPED.decode(payload.texts[0] if whole else _array(texts[first:]))
         except msgspec.ValidationError as error:
             place = _FAILED_ROW.search(str(error))
             if not place:
@@ -190,10 +197,12 @@ def _sift(payload: TextPayload, batch: MessageBatch, most: int) -> tuple[TextPay
             break
     if not doubtful or len(doubtful) >= _MOST_DOUBTFUL:
         return payload, []
-    left_out = frozenset(doubtful)
-    rows = [row for row in range(len(texts)) if row not in left_out]
-    joined = [b"[" + b",".join([texts[row] for row in rows]) + b"]"] if rows else []
-    return payload._replace(texts=joined, is_array=True, rows=rows), doubtful
+    left = without(texts, doubtful)
+    return payload._replace(
+        texts=[_array(left)] if left else [],
+        is_array=True,
+        rows=np.delete(np.arange(len(texts)), doubtful),
+    ), doubtful
 
 
 def _parse(payloads: Sequence[TextPayload]) -> Partial:

@@ -97,7 +97,7 @@ def validate(decoded: Decoded) -> Validated:
         if not pc.all(valid).as_py():
             bad = readings.filter(pc.invert(valid))
             good_after_all, refused = _explain(bad, batch)
-            readings = pa.concat_tables([readings.filter(valid), good_after_all])
+            readings = pa.concat_tables([readings.filter(valid), *good_after_all])
             refusals += refused
     return Validated(batch, readings, gathered(refusals, batch), decoded.unknown_fields)
 
@@ -109,7 +109,7 @@ def _clock(batch: MessageBatch, readings: pa.Table) -> Any:
     return pc.take(clocks, readings[MESSAGE_COLUMN])
 
 
-def _explain(bad: pa.Table, batch: MessageBatch) -> tuple[pa.Table, list[Refusal]]:
+def _explain(bad: pa.Table, batch: MessageBatch) -> tuple[list[pa.Table], list[Refusal]]:
     places: dict[int, list[int]] = {}
     for index, row in zip(
         bad[MESSAGE_COLUMN].to_pylist(), bad[ROW_COLUMN].to_pylist(), strict=True
@@ -119,7 +119,7 @@ def _explain(bad: pa.Table, batch: MessageBatch) -> tuple[pa.Table, list[Refusal
         judge_readings(index, _parts(batch, index, rows), batch.ingest_ts_of(batch.messages[index]))
         for index, rows in places.items()
     ]
-    good = pa.concat_tables([table for each in judged for table in each.readings])
+    good = [table for each in judged for table in each.readings]
     return good, [refusal for each in judged for refusal in each.refusals]
 
 
