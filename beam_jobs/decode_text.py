@@ -64,12 +64,28 @@ _LEAST_BLOCK_BYTES: Final = 4 * 1024 * 1024
 
 
 class TextPayload(NamedTuple):
+    """One payload on its way to the common parse.
+
+    Attributes:
+        message: index of its message in the batch.
+        content_type: JSON or NDJSON.
+        data: the payload.
+        texts: JSON texts it consists of, each without a line break; empty: it needs care.
+        is_array: whether its one text is an array of readings; else each text is a reading.
+        rows: which rows of the payload the texts hold; None: all.
+    """
+
     message: int
     content_type: ContentType
     data: bytes
     texts: list[bytes]
     is_array: bool
     rows: np.ndarray | None = None
+
+    @property
+    def is_single(self) -> bool:
+        """Whether the whole payload is one reading."""
+        return self.content_type is ContentType.JSON and not self.is_array
 
 
 def text_payload(index: int, content_type: ContentType, data: bytes) -> TextPayload:
@@ -225,7 +241,10 @@ def _parse(payloads: Sequence[TextPayload]) -> Partial:
         raise ValueError("a payload is not a list of whole readings")
     readings = lists.flatten()
     if readings.null_count:
-        raise ValueError("a reading is null")
+        # Its fields are null then, for which it is judged, unless it is no reading but the payload.
+        of_nulls = np.repeat(owners, counts)[readings.is_null().to_numpy(zero_copy_only=False)]
+        if any(payloads[owner].is_single for owner in of_nulls):
+            raise ValueError("a payload is null")
     columns = dict(zip(_NAMES, readings.flatten(), strict=True))
     columns["event_ts"] = parse_timestamps(columns["event_ts"])
     columns |= {name: _whole(columns[name]) for name in _INTEGERS}
