@@ -95,7 +95,7 @@ def test_counters_and_nulls_that_are_no_readings_leave_their_payload_on_the_fast
         raise AssertionError("a payload was read reading by reading for one bad value")
 
     monkeypatch.setattr(decode_module, "_judge", refuse)
-    counters = ["1.5", "7.0", "1e3", "-1", "9007199254740991", "9007199254740992", "-0"]
+    counters = ["1.5", "7.0", "1e3", "-1", "9007199254740991", "9007199254740992", "-0", "1e30"]
     texts = [json.dumps(reading()).replace('"seq": 1', f'"seq": {text}') for text in counters]
     found = judge(
         message(f"[{','.join([*texts, 'null'])}]".encode()),
@@ -106,7 +106,8 @@ def test_counters_and_nulls_that_are_no_readings_leave_their_payload_on_the_fast
         (0, "not_an_integer"),
         (3, "out_of_range"),
         (5, "out_of_range"),
-        (7, "not_a_reading"),
+        (7, "out_of_range"),
+        (8, "not_a_reading"),
     ]
     assert found.readings["seq"].to_pylist() == [7, 1000, 2**53 - 1, 0] * 2
     assert found.readings["row"].to_pylist() == [1, 2, 4, 6] * 2
