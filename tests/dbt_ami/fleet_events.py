@@ -146,7 +146,7 @@ def _sample(meter: Meter, levels_pu: np.ndarray, outages: list[Outage]) -> None:
                 level = 0.02
                 if outage.gasps_again and into_s == outage.battery_s:
                     flags = ["last_gasp"]
-            elif 0 < into_s and at_s < back_s:
+            elif into_s > 0 and at_s < back_s:
                 level = -1.0
             elif back_s <= at_s < back_s + outage.back_for_s:
                 level = outage.back_pu

@@ -73,6 +73,11 @@ class EventReference:
             )
             for meter_id, rows in reference.by_meter.items()
         }
+        self.reporting: dict[tuple[str, int], set[str]] = defaultdict(set)
+        for meter_id, rows in self.received.items():
+            for row in rows:
+                hour = us(row["event_ts"]) // HOUR_US * HOUR_US
+                self.reporting[row["pole_id"], hour].add(meter_id)
         self.dark = {meter_id: self._dark_spans(meter_id) for meter_id in self.received}
 
     def _service_us(self, meter_id: str) -> tuple[int, int]:
@@ -168,9 +173,7 @@ class EventReference:
             recovered = after is not None and self._adjacent(rows[-1], after)
             end = us(rows[-1]["event_ts"])
             start = us(rows[0]["event_ts"])
-            runs.append(
-                Span(start, end, end + interval, rows[0]["seq"], rows, preceded, recovered)
-            )
+            runs.append(Span(start, end, end + interval, rows[0]["seq"], rows, preceded, recovered))
 
         for rows in epochs.values():
             rows.sort(key=lambda r: r["seq"])
@@ -202,8 +205,7 @@ class EventReference:
     def _is_dark(self, row: Row) -> bool:
         moment = us(row["event_ts"])
         return any(
-            us(gasp["event_ts"]) <= moment <= until
-            for gasp, until, _ in self.dark[row["meter_id"]]
+            us(gasp["event_ts"]) <= moment <= until for gasp, until, _ in self.dark[row["meter_id"]]
         )
 
     @cached_property
@@ -293,7 +295,7 @@ class EventReference:
                 of = [by_id[event_id] for _, _, event_id in chain]
                 meters = {e["meter_id"] for e in of}
                 hour = chain[0][0] // HOUR_US * HOUR_US
-                reporting = len(base._reporting(pole_id, hour))
+                reporting = len(self.reporting[pole_id, hour])
                 key = _hash(pole_id, chain[0][0])
                 members[key] = of
                 scopes = {e["scope"] for e in of}
@@ -320,7 +322,7 @@ class EventReference:
                 present = {
                     pole_id: meters
                     for pole_id, of in feeder_of.items()
-                    if of == feeder_id and (meters := base._reporting(pole_id, hour))
+                    if of == feeder_id and (meters := self.reporting[pole_id, hour])
                 }
                 if len(affected) < max(2, 0.5 * len(present)):
                     continue

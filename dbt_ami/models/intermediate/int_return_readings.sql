@@ -91,9 +91,14 @@ select
     readings.event_ts,
     wanted_minutes.minute_ts,
     wanted_minutes.silent_from_ts,
-    not {{ below_pu(
-        'readings.voltage_v', 'readings.nominal_voltage_v', 'ieee1159_interruption_pu'
-    ) }} as is_powered
+    case
+        when
+            {{ below_pu(
+                'readings.voltage_v', 'readings.nominal_voltage_v', 'ieee1159_interruption_pu'
+            ) }}
+            then false
+        else true
+    end as is_powered
 from {{ ref('readings') }} as readings
 inner join wanted_minutes
     on

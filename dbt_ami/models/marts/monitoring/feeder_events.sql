@@ -18,8 +18,10 @@ extents as (
         feeder_id,
         min(start_ts) as start_ts,
         max(end_ts) as end_ts,
-        max({{ epoch_us('start_ts') }} + cast(round(duration_s * 1000000) as {{ dbt.type_bigint() }}))
-            as until_us,
+        max(
+            {{ epoch_us('start_ts') }}
+            + cast(round(duration_s * 1000000) as {{ dbt.type_bigint() }})
+        ) as until_us,
         cast(sum(event_count) as {{ dbt.type_bigint() }}) as event_count,
         min(min_voltage_pu) as min_voltage_pu,
         max_by(severity, {{ severity_rank('severity') }}) as severity,

@@ -42,10 +42,11 @@ unit_events as (
 ),
 
 thresholds as (
-    {% for threshold_pct in var('sarfi_thresholds_pct') -%}
+    {%- for threshold_pct in var('sarfi_thresholds_pct') %}
     select cast({{ threshold_pct }} as {{ dbt.type_bigint() }}) as threshold_pct
-    {% if not loop.last %}union all
-    {% endif %}
+    {%- if not loop.last %}
+    union all
+    {%- endif %}
     {%- endfor %}
 ),
 
@@ -74,7 +75,7 @@ joined as (
     select
         observed.*,
         thresholds.threshold_pct,
-        coalesce(counted.event_count, 0) as event_count,
+        case when observed.meter_days > 0 then coalesce(counted.event_count, 0) end as event_count,
         case
             when observed.meter_days = 0 then 'not_assessable'
             when observed.observed_days < {{ number_var('sarfi_min_observed_days') }}
@@ -98,7 +99,7 @@ select
     period_kind,
     period_start,
     threshold_pct,
-    case when status != 'not_assessable' then event_count end as event_count,
+    event_count,
     meter_days,
     observed_days,
     has_unassessable_meters,
