@@ -42,12 +42,7 @@ unit_events as (
 ),
 
 thresholds as (
-    {%- for threshold_pct in var('sarfi_thresholds_pct') %}
-    select cast({{ threshold_pct }} as {{ dbt.type_bigint() }}) as threshold_pct
-    {%- if not loop.last %}
-    union all
-    {%- endif %}
-    {%- endfor %}
+    {{ rows_of(var('sarfi_thresholds_pct'), 'threshold_pct') }}
 ),
 
 counted as (
