@@ -50,7 +50,6 @@ gaps as (
         meter_id,
         epoch,
         seq,
-        side,
         seq_step
     from outside
     where
@@ -103,8 +102,7 @@ refuted_gaps as (
     select distinct
         gap_samples.meter_id,
         gap_samples.epoch,
-        gap_samples.seq,
-        gap_samples.side
+        gap_samples.seq
     from gap_samples
     inner join observed
         on
@@ -149,7 +147,6 @@ numbered as (
             outside.meter_id = refuted_gaps.meter_id
             and outside.epoch = refuted_gaps.epoch
             and outside.seq = refuted_gaps.seq
-            and outside.side = refuted_gaps.side
     left join observed as reading_before
         on
             outside.meter_id = reading_before.meter_id
