@@ -1,96 +1,11 @@
--- Minutes tell where to look, so that the readings are read once and few of them are kept.
-with minutes as (
-    select
-        meter_id,
-        minute_ts,
-        max(sample_interval_ms) as sample_interval_ms,
-        max(last_received_ts) as last_received_ts,
-        max(
-            case
-                when
-                    {{ below_pu(
-                        'max_voltage_v', 'nominal_voltage_v', 'ieee1159_interruption_pu'
-                    ) }}
-                    then 0
-                else 1
-            end
-        ) = 1 as is_powered
-    from {{ ref('int_meter_minutes') }}
-    where received_readings > 0
-    group by meter_id, minute_ts
-),
-
-steps as (
-    select
-        minutes.meter_id,
-        minutes.minute_ts,
-        minutes.sample_interval_ms,
-        coalesce(
-            {{ epoch_us('lag(minutes.last_received_ts) over in_order') }}
-            + minutes.sample_interval_ms * 1000,
-            {{ epoch_us('lake.oldest_event_ts') }}
-        ) as silent_from_us,
-        min(case when minutes.is_powered then minutes.minute_ts end) over (
-            partition by minutes.meter_id
-            order by minutes.minute_ts
-            rows between 1 following and unbounded following
-        ) as next_powered_minute_ts
-    from minutes
-    cross join {{ ref('int_lake_range') }} as lake
-    window in_order as (
-        partition by minutes.meter_id
-        order by minutes.minute_ts
-    )
-),
-
-gasp_minutes as (
-    select distinct
-        meter_id,
-        {{ floor_time('event_ts', 60) }} as minute_ts
-    from {{ ref('int_variation_readings') }}
-    where is_last_gasp
-),
-
-wanted as (
-    select
-        meter_id,
-        minute_ts
-    from gasp_minutes
-    union distinct
-    select
-        steps.meter_id,
-        steps.next_powered_minute_ts as minute_ts
-    from steps
-    inner join gasp_minutes
-        on steps.meter_id = gasp_minutes.meter_id and steps.minute_ts = gasp_minutes.minute_ts
-    where steps.next_powered_minute_ts is not null
-    union distinct
-    select
-        meter_id,
-        minute_ts
-    from steps
-    where
-        {{ epoch_us('minute_ts') }} + 60000000 - silent_from_us
-        > {{ silence_limit_us('sample_interval_ms') }}
-),
-
-wanted_minutes as (
-    select
-        wanted.meter_id,
-        wanted.minute_ts,
-        {{ timestamp_of_us('steps.silent_from_us') }} as silent_from_ts
-    from wanted
-    inner join steps
-        on wanted.meter_id = steps.meter_id and wanted.minute_ts = steps.minute_ts
-)
-
+-- Minutes tell where to look, so that few files are read and few readings kept.
 select
     readings.meter_id,
     readings.epoch,
     readings.seq,
     readings.event_ts,
-    wanted_minutes.minute_ts,
-    wanted_minutes.silent_from_ts,
+    minutes.minute_ts,
+    minutes.silent_from_ts,
     case
         when
             {{ below_pu(
@@ -100,8 +15,10 @@ select
         else true
     end as is_powered
 from {{ ref('readings') }} as readings
-inner join wanted_minutes
+inner join {{ ref('int_return_minutes') }} as minutes
     on
-        readings.meter_id = wanted_minutes.meter_id
-        and {{ floor_time('readings.event_ts', 60) }} = wanted_minutes.minute_ts
-where readings.is_received
+        readings.meter_id = minutes.meter_id
+        and {{ floor_time('readings.event_ts', 60) }} = minutes.minute_ts
+where
+    readings.is_received
+    and {{ in_windows_of('readings.event_ts', 'int_return_minutes', 'minute_ts') }}

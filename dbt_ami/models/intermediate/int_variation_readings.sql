@@ -1,3 +1,4 @@
+{{ restated_by_window('int_touched_windows', 'event_ts') }}
 select
     meter_id,
     epoch,
@@ -19,6 +20,7 @@ select
 from {{ ref('readings') }}
 where
     is_received
+    and {{ touched('event_ts', 'int_touched_windows') }}
     and (
         {{ below_pu('voltage_v', 'nominal_voltage_v', 'ieee1159_sag_leave_pu') }}
         or {{ above_pu('voltage_v', 'nominal_voltage_v', 'ieee1159_swell_leave_pu') }}

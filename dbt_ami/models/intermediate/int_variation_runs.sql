@@ -29,8 +29,7 @@ outside as (
         readings.enters or dark.meter_id is not null as enters,
         readings.seq - lag(readings.seq) over in_order as seq_step,
         {{ epoch_us('readings.event_ts') }}
-        - lag({{ epoch_us('readings.event_ts') }}) over in_order as us_step,
-        lead(readings.seq) over in_order as next_seq
+        - lag({{ epoch_us('readings.event_ts') }}) over in_order as us_step
     from {{ ref('int_variation_readings') }} as readings
     left join dark
         on
@@ -61,54 +60,17 @@ gap_samples as (
     {{ explode_range('gaps', 'seq - seq_step + 1', 'seq - 1', 'probe_seq') }}
 ),
 
-probes as (
-    select
-        meter_id,
-        epoch,
-        probe_seq
-    from gap_samples
-    union distinct
-    select
-        meter_id,
-        epoch,
-        seq - 1 as probe_seq
-    from outside
-    where seq_step is null or seq_step > 1
-    union distinct
-    select
-        meter_id,
-        epoch,
-        seq + 1 as probe_seq
-    from outside
-    where next_seq is null or next_seq > seq + 1
-),
-
-observed as (
-    select
-        probes.meter_id,
-        probes.epoch,
-        probes.probe_seq,
-        readings.event_ts
-    from {{ ref('readings') }} as readings
-    inner join probes
-        on
-            readings.meter_id = probes.meter_id
-            and readings.epoch = probes.epoch
-            and readings.seq = probes.probe_seq
-    where readings.is_received
-),
-
 refuted_gaps as (
     select distinct
         gap_samples.meter_id,
         gap_samples.epoch,
         gap_samples.seq
     from gap_samples
-    inner join observed
+    inner join {{ ref('int_variation_neighbours') }} as observed
         on
             gap_samples.meter_id = observed.meter_id
             and gap_samples.epoch = observed.epoch
-            and gap_samples.probe_seq = observed.probe_seq
+            and gap_samples.probe_seq = observed.seq
 ),
 
 numbered as (
@@ -147,11 +109,11 @@ numbered as (
             outside.meter_id = refuted_gaps.meter_id
             and outside.epoch = refuted_gaps.epoch
             and outside.seq = refuted_gaps.seq
-    left join observed as reading_before
+    left join {{ ref('int_variation_neighbours') }} as reading_before
         on
             outside.meter_id = reading_before.meter_id
             and outside.epoch = reading_before.epoch
-            and outside.seq - 1 = reading_before.probe_seq
+            and outside.seq - 1 = reading_before.seq
 ),
 
 entered as (
@@ -212,8 +174,8 @@ select
         false
     ) as ends_before_reading
 from runs
-left join observed as reading_after
+left join {{ ref('int_variation_neighbours') }} as reading_after
     on
         runs.meter_id = reading_after.meter_id
         and runs.epoch = reading_after.epoch
-        and runs.last_seq + 1 = reading_after.probe_seq
+        and runs.last_seq + 1 = reading_after.seq

@@ -107,7 +107,7 @@ newest as (
     select
         meter_id,
         max(last_received_ts) as last_received_ts
-    from {{ ref('int_meter_minutes') }}
+    from {{ ref('int_meter_hour_parts') }}
     group by meter_id
 ),
 
