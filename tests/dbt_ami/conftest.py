@@ -23,6 +23,7 @@ from ami_store.lake import compact_hour, compaction_connection, land
 from ami_store.registry import write_registry
 
 from .fleet import Row, build_fleet, registry_rows
+from .fleet_events import build_events_fleet
 from .reference import Reference
 
 ROOT = Path(__file__).parents[2]
@@ -109,7 +110,9 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
     """Three random seeds in one lake after `dbt build`, models and tests."""
     data = DataDir(tmp_path_factory.mktemp("lake"))
     meters, stored = build_fleet([1, 2, 3])
-    registry = registry_rows(meters)
+    events_stored, events_registry = build_events_fleet([1, 2])
+    stored += events_stored
+    registry = registry_rows(meters) + events_registry
     write_lake(data, stored, registry)
     done = run_dbt(data, "build")
     assert done.returncode == 0, done.stdout

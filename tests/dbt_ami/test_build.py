@@ -28,6 +28,12 @@ def test_an_empty_lake_builds_empty_marts(tmp_path: Path) -> None:
         marts = (
             "readings",
             "voltage_events",
+            "rms_variation_events",
+            "outages",
+            "comm_losses",
+            "pole_events",
+            "feeder_events",
+            "sarfi_indices",
             "minute_agg_pole",
             "v_5min_pole",
             "pole_health_hourly",

@@ -24,6 +24,7 @@ from ami_store.registry import write_registry
 
 from .conftest import NOW, run_dbt, start_dbt
 from .fleet import SPAN, START, Row, build_fleet, registry_rows
+from .fleet_events import build_events_fleet
 
 # What differs by design: the windows of the last run, and the history of events.
 _NOT_COMPARED = {"superseded_events"}
@@ -100,7 +101,9 @@ def test_builds_over_a_growing_lake_equal_one_build_of_all_of_it(tmp_path: Path)
     """Late readings, another registry, a removed hour's file and an idle run in between."""
     data = DataDir(tmp_path / "lake")
     meters, stored = build_fleet([5])
-    registry = registry_rows(meters)
+    events_stored, events_registry = build_events_fleet([5])
+    stored += [row for row in events_stored if row["meter_id"] in ("e5-short", "e5-walk")]
+    registry = registry_rows(meters) + events_registry
     rng = np.random.default_rng(0)
     early = START + SPAN * 0.45
     rounds: list[list[Row]] = [[], [], []]
