@@ -23,9 +23,16 @@ GROUPS = {
         "feeder_events",
         "sarfi_indices",
         "pole_health_hourly",
+        "pole_health_daily",
+        "feeder_health_daily",
+        "voltage_quality_daily",
+        "voltage_quality_weekly",
+        "meter_data_quality_hourly",
+        "superseded_events",
         "minute_agg_pole",
     },
     "demand_response": {"v_5min_pole"},
+    "dimensions": {"dim_meter", "dim_pole"},
     "serving": {"published_warehouse"},
 }
 
@@ -63,6 +70,7 @@ def test_lineage_runs_from_the_topic_to_the_published_warehouse(built: Built) ->
         "readings",
         *GROUPS["monitoring"],
         *GROUPS["demand_response"],
+        *GROUPS["dimensions"],
     }
 
 
