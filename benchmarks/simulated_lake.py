@@ -6,8 +6,9 @@ faults would give them, and land as rows. So a lake of millions of readings stan
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -16,10 +17,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ami_contract.lake import DataDir, floor_hour
+from ami_contract.lake import HOUR, DataDir, floor_hour, hour_folder
 from ami_contract.reading import ROW_SCHEMA
-from ami_store.lake import compact_hour, compaction_connection, hours, land
+from ami_store.files import write_bytes
+from ami_store.lake import MANIFEST, compact_hour, compaction_connection, hours, land
 from ami_store.registry import write_registry
+from ami_store.sql import file_list, text_literal
 from simulator.backhaul import Fault
 from simulator.config import SimulationConfig
 from simulator.fleet import Pole, build_fleet, registry_table
@@ -174,3 +177,44 @@ def compact_all(data: DataDir) -> int:
         )
     finally:
         con.close()
+
+
+def repeat_hours(data: DataDir, count: int, samples_per_hour: int) -> None:
+    """Append copies of the lake's compacted hours, in turn, until it has `count`.
+
+    Copies are moved on in time and `seq`, so that `seq` counts on from hour to hour: as many
+    readings as wanted cost little more than writing them.
+
+    Args:
+        data: a lake whose hours follow each other and are compacted.
+        count: hours to end up with.
+        samples_per_hour: of every meter; what `seq` rises by in an hour.
+    """
+    simulated = [(hour.start, hour.manifest) for hour in hours(data)]
+    con = compaction_connection()
+    con.execute("SET preserve_insertion_order = true")
+    for number in range(len(simulated), count):
+        start, manifest = simulated[number % len(simulated)]
+        ahead = number - number % len(simulated)
+        source, target = (data.readings / hour_folder(s) for s in (start, start + ahead * HOUR))
+        target.mkdir(parents=True, exist_ok=True)
+        name = manifest.readings[0]
+        moved = ", ".join(
+            f"{column} + INTERVAL {ahead} HOUR AS {column}"
+            for column in ("event_ts", "gateway_ingest_ts", "ingest_ts")
+        )
+        con.execute(
+            f"COPY (SELECT * REPLACE ({moved}, seq + {ahead * samples_per_hour} AS seq, "
+            f"(event_ts + INTERVAL {ahead} HOUR)::DATE AS event_date) "
+            f"FROM read_parquet({file_list([source / name])})) "
+            f"TO {text_literal(target / name)} (FORMAT parquet, COMPRESSION zstd)"
+        )
+        first, last = (
+            (datetime.fromisoformat(text) + ahead * HOUR).isoformat()
+            for text in (manifest.min_event_ts, manifest.max_event_ts)
+        )
+        written = replace(
+            manifest, copies=[], merged=[], copy_rows=0, min_event_ts=first, max_event_ts=last
+        )
+        write_bytes(target / MANIFEST, json.dumps(asdict(written)).encode())
+    con.close()

@@ -13,6 +13,7 @@ from benchmarks.suite import (
     ingestion_peers,
     latency,
     planned,
+    sags,
 )
 
 BENCHMARKS: Final[tuple[Benchmark, ...]] = (
@@ -26,6 +27,7 @@ BENCHMARKS: Final[tuple[Benchmark, ...]] = (
     ingestion_growth.GROWTH,
     ingestion_growth.BAD,
     latency.LANDING,
-    planned.SAG,
+    sags.RATIOS,
+    sags.GROWTH,
     planned.API,
 )

@@ -6,25 +6,6 @@ from typing import Final
 
 from benchmarks.definition import Benchmark, Metric, at_least, at_most
 
-SAG: Final = Benchmark(
-    (
-        Metric(
-            "sag.ratio_scan",
-            "ratio",
-            at_most(1.5),
-            "time of sag detection over the time of a plain scan of its five columns with the "
-            "same filter.",
-        ),
-        Metric(
-            "sag.ratio_tutorial",
-            "ratio",
-            at_least(20),
-            "time of gaps-and-islands over the full window, as tutorials write it, over the time "
-            "of sag detection on the same lake.",
-        ),
-    )
-)
-
 API: Final = Benchmark(
     (
         Metric(

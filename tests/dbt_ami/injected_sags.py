@@ -1,4 +1,4 @@
-"""Takes a seed; gives a simulated fleet in a lake, its injected sags, and what samples tell of them.
+"""Takes a seed; gives a simulated fleet in a lake, its injected sags, and what was observed.
 
 The judge of `voltage_events`: a reference over the readings that arrived, written from the
 definition of a low run, and the simulator's own record of what it injected.
@@ -54,7 +54,7 @@ def sag_config(seed: int, poles: int, span: timedelta) -> SimulationConfig:
     silences = [
         {
             "meter_id": meter,
-            "start": START + timedelta(seconds=int(rng.integers(span.total_seconds()))),
+            "start": START + timedelta(seconds=int(rng.integers(round(span.total_seconds())))),
             "duration_s": int(rng.integers(2, LONGEST_BURST_S + 1)),
         }
         for meter in meters

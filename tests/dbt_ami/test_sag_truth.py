@@ -19,9 +19,9 @@ from .injected_sags import Key, SagFleet, Score, is_determined, observed_events,
 SEEDS = range(1, 21)
 BUILD = ("build", "--select", "+voltage_events", "--exclude-resource-type", "unit_test")
 HEAD = (
-    "seed readings injected determined exact recall detected bounded true precision touched "
-    "unfounded"
-).split()
+    "seed", "readings", "injected", "determined", "exact", "recall", "detected", "bounded", "true",
+    "precision", "touched", "unfounded",
+)  # fmt: skip
 
 
 def build(data: DataDir) -> None:
@@ -59,15 +59,21 @@ def detected_events(data: DataDir) -> dict[Key, dict[str, Any]]:
         rows = cursor.fetchall()
     found = {tuple(row[:3]): dict(zip(names, row[3:], strict=True)) for row in rows}
     assert len(found) == len(rows)
-    return found  # type: ignore[return-value]
+    return found
 
 
-def judge(root: Path, seed: int, poles: int, span: timedelta) -> tuple[int, Score]:
-    """Readings stored and score of one seed; asserts that nothing differs from brute force."""
+def judge(
+    root: Path, seed: int, poles: int, span: timedelta, *, in_instalments: bool
+) -> tuple[int, Score]:
+    """Readings stored and score of one seed; asserts that nothing differs from brute force.
+
+    In instalments the events are built once before what is late has landed.
+    """
     data = DataDir(root)
     fleet = SagFleet(seed, poles, span)
     fleet.land_on_time(data)
-    build(data)
+    if in_instalments:
+        build(data)
     fleet.land_late(data)
     build(data)
     observed = fleet.observed()
@@ -90,7 +96,7 @@ def row_of(seed: int, stored: int, found: Score) -> str:
 
 
 def test_events_of_a_faulty_fleet_are_what_its_samples_tell(tmp_path: Path) -> None:
-    _, found = judge(tmp_path, 4, poles=20, span=timedelta(minutes=40))
+    _, found = judge(tmp_path, 4, poles=20, span=timedelta(minutes=40), in_instalments=True)
 
     assert found.determined > 50
     assert found.determined < found.injected, "some are obscured"
@@ -106,7 +112,13 @@ def test_twenty_seeds_of_a_thousand_meters(
 ) -> None:
     totals: list[Score] = []
     for seed in SEEDS:
-        stored, found = judge(tmp_path / str(seed), seed, poles=100, span=timedelta(hours=2))
+        stored, found = judge(
+            tmp_path / str(seed),
+            seed,
+            poles=100,
+            span=timedelta(hours=2),
+            in_instalments=seed % 5 == 1,
+        )
         totals.append(found)
         with capsys.disabled():
             if seed == SEEDS[0]:
