@@ -320,6 +320,20 @@ def build(
     run_build(settings(), since, until)
 
 
+@app.command(
+    context_settings={
+        "ignore_unknown_options": True,
+        "allow_extra_args": True,
+        "help_option_names": [],
+    }
+)
+def dbt(context: typer.Context) -> int:
+    """Run dbt on the warehouse: build, test, docs generate, ...; --target duckdb or bigquery."""
+    from ami_cli.dbt_shell import run_dbt
+
+    return run_dbt(settings(), context.args)
+
+
 @app.command()
 def sql(
     statement: Annotated[str, typer.Argument(help="One SELECT.")],

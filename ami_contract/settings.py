@@ -31,6 +31,17 @@ class Settings(BaseSettings):
     project_id: str = Field(
         "ami-local", description="Google Cloud project; any name serves the embedded Pub/Sub."
     )
+    bigquery_dataset: str = Field(
+        "smart_grid_analytics",
+        description="BigQuery dataset of the stored readings and of all that dbt builds.",
+    )
+    bigquery_location: str = Field("US", description="Location of the BigQuery dataset.")
+    bigquery_maximum_bytes_billed: int = Field(
+        100 * 1024**3, ge=1, description="A BigQuery query that would bill more bytes fails."
+    )
+    bigquery_service_account: str = Field(
+        "", description="Service account that dbt acts as on BigQuery; empty: your own credentials."
+    )
     pubsub_topic: str = Field("ami-meter-data", description="Topic of the readings.")
     pubsub_subscription: str = Field(
         "ami-meter-data-sub", description="Subscription that the ingest pulls."

@@ -32,8 +32,13 @@ def beside(table: str, name: str) -> str:
 
 
 def readings_table(table: str) -> bigquery.Table:
-    """Raw readings, partitioned by day of `event_ts`, clustered by pole and meter."""
-    return _table(table, bigquery_schema(ROW_FIELDS), "event_ts", ["pole_id", "meter_id"])
+    """Raw readings, partitioned by day of `event_ts`, clustered by pole and meter.
+
+    A query without a condition on `event_ts` fails rather than scan all days.
+    """
+    made = _table(table, bigquery_schema(ROW_FIELDS), "event_ts", ["pole_id", "meter_id"])
+    made.require_partition_filter = True
+    return made
 
 
 def live_table(table: str) -> bigquery.Table:

@@ -2,9 +2,9 @@
   One row per (meter_id, seq, event_ts) with `copies` (how many were stored) and
   `conflicting_copies` (how many of them differ from the row that was kept).
 
-  DuckDB reads the compacted hours, which are deduplicated already. BigQuery deduplicates here: the
-  least ingest_ts wins, then the least values, then the least batch_id. The order of the values stands for the payload hash,
-  which no two warehouses write alike.
+  DuckDB reads the compacted hours, which are deduplicated already. BigQuery deduplicates the days
+  that this run restates: the least ingest_ts wins, then the least values, then the least batch_id.
+  The order of the values stands for the payload hash, which no two warehouses write alike.
 -#}
 {%- macro deduplicated_readings() -%}
 {{ return(adapter.dispatch('deduplicated_readings', 'ami')()) }}
@@ -26,6 +26,10 @@ with copies as (
             struct(voltage_v, current_a, power_kw, reactive_kvar, freq_hz, quality_flags)
         ) as payload
     from {{ source('lake', 'raw_meter_readings') }}
+    -- The table refuses queries without a condition on its partitions.
+    where
+        event_ts >= timestamp '1970-01-01 00:00:00+00'
+        and {{ touched('event_ts', 'int_landed_windows') }}
 ),
 
 ranked as (
@@ -46,8 +50,8 @@ ranked as (
 select
     {{ reading_columns() | join(',\n    ') }},
     copies,
-    countif(payload != kept_payload) over (partition by meter_id, seq, event_ts)
-        as conflicting_copies
+    {{ count_where('payload != kept_payload') }}
+        over (partition by meter_id, seq, event_ts) as conflicting_copies
 from ranked
 qualify copy_rank = 1
 {%- endmacro -%}

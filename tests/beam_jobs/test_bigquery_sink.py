@@ -224,6 +224,7 @@ def test_readings_are_partitioned_by_day_and_clustered_by_pole_and_meter() -> No
     assert str(table.reference) == "my-project.grid.raw_meter_readings"
     assert (table.time_partitioning.type_, table.time_partitioning.field) == ("DAY", "event_ts")
     assert table.clustering_fields == ["pole_id", "meter_id"]
+    assert table.require_partition_filter
     assert [field.name for field in table.schema] == [field.name for field in ROW_FIELDS]
     flags = next(field for field in table.schema if field.name == "quality_flags")
     assert (flags.field_type, flags.mode) == ("STRING", "REPEATED")

@@ -18,8 +18,8 @@ select
         cast(unix_micros(last_modified_time) as string),
         case
             when
-                parse_date('%Y%m%d', partition_id)
-                >= date_sub(current_date(), interval 1 day)
+                unix_micros(timestamp(parse_date('%Y%m%d', partition_id)))
+                > unix_micros(current_timestamp()) - 172800000000
                 then concat('@', cast(unix_micros(current_timestamp()) as string))
             else ''
         end

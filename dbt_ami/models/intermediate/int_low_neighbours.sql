@@ -1,4 +1,4 @@
-{{ restated_by_window('int_probed_windows', 'event_ts') }}
+{{ restated_by_window('int_probed_windows', 'event_ts', ['meter_id']) }}
 with low as (
     select
         *,

@@ -1,4 +1,4 @@
-{{ restated_by_window('int_touched_windows', 'event_ts') }}
+{{ restated_by_window('int_touched_windows', 'event_ts', ['meter_id']) }}
 select
     meter_id,
     epoch,

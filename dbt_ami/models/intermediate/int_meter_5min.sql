@@ -1,4 +1,4 @@
-{{ restated_by_window('int_touched_slot_windows', 'slot_ts') }}
+{{ restated_by_window('int_touched_slot_windows', 'slot_ts', ['pole_id', 'meter_id']) }}
 with measured as (
     select
         meter_id,

@@ -1,4 +1,4 @@
-{{ restated_by_window('int_interval_windows', 'hour_ts') }}
+{{ restated_by_window('int_interval_windows', 'hour_ts', ['meter_id']) }}
 with anchored as (
     select
         readings.meter_id,

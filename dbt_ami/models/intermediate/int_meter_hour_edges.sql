@@ -1,4 +1,4 @@
-{{ restated_by_window('int_landed_windows', 'hour_ts') }}
+{{ restated_by_window('int_landed_windows', 'hour_ts', ['meter_id']) }}
 select
     meter_id,
     {{ floor_time('event_ts', 3600) }} as hour_ts,

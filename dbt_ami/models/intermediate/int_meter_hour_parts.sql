@@ -1,4 +1,4 @@
-{{ restated_by_window('int_touched_slot_windows', 'hour_ts') }}
+{{ restated_by_window('int_touched_slot_windows', 'hour_ts', ['pole_id', 'meter_id']) }}
 select
     meter_id,
     pole_id,

@@ -1,3 +1,4 @@
+{{ config(partition_by=by_day('hour_ts'), cluster_by=['pole_id', 'meter_id']) }}
 {%- set hour_us = 3600 * 1000000 -%}
 with measured as (
     select

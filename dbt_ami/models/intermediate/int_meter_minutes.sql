@@ -1,4 +1,4 @@
-{{ restated_by_window('int_touched_windows', 'reading_hour_ts') }}
+{{ restated_by_window('int_touched_windows', 'reading_hour_ts', ['pole_id', 'meter_id']) }}
 with spans as (
     select
         meter_id,

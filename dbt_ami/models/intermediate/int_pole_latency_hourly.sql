@@ -1,4 +1,4 @@
-{{ restated_by_window('int_touched_windows', 'hour_ts') }}
+{{ restated_by_window('int_touched_windows', 'hour_ts', ['pole_id']) }}
 with latencies as (
     select
         pole_id,

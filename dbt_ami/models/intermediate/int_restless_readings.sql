@@ -1,4 +1,4 @@
-{{ restated_by_window('int_interval_windows', 'event_ts') }}
+{{ restated_by_window('int_interval_windows', 'event_ts', ['meter_id']) }}
 select
     readings.meter_id,
     readings.event_ts,

@@ -1,4 +1,4 @@
-{{ restated_by_window('int_step_windows', 'hour_ts') }}
+{{ restated_by_window('int_step_windows', 'hour_ts', ['meter_id']) }}
 with steps as (
     select
         readings.meter_id,

@@ -1,4 +1,4 @@
-{{ restated_by_window('int_touched_slot_windows', 'interval_ts') }}
+{{ restated_by_window('int_touched_slot_windows', 'interval_ts', ['pole_id', 'meter_id']) }}
 with intervals as (
     select
         meter_id,

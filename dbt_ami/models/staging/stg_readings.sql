@@ -1,1 +1,2 @@
+{{ restated_readings() }}
 {{ deduplicated_readings() }}

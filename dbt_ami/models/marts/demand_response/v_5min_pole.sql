@@ -1,4 +1,4 @@
-{{ restated_by_window('int_touched_slot_windows', 'slot_ts') }}
+{{ restated_by_window('int_touched_slot_windows', 'slot_ts', ['pole_id']) }}
 with slots as (
     select
         pole_id,

@@ -1,4 +1,4 @@
-{{ restated_by_window('int_touched_slot_windows', 'minute_ts') }}
+{{ restated_by_window('int_touched_slot_windows', 'minute_ts', ['pole_id']) }}
 -- A meter that was exchanged within the minute has two epochs in it.
 with measured as (
     select

@@ -1,0 +1,106 @@
+"""The BigQuery target judged by GoogleSQL itself: the same rows as DuckDB, every test executed."""
+
+from __future__ import annotations
+
+import warnings
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ami_contract.lake import DataDir
+
+from ..fleet import Row
+from .conftest import MODELS_ONLY
+from .warehouses import (
+    Rows,
+    built_tables,
+    dbt_arguments,
+    differences,
+    duckdb_rows,
+    googlesql_rows,
+    load_step,
+    run_plan,
+)
+
+pytestmark = pytest.mark.timeout(900)
+
+# What it holds depends on the builds before.
+HISTORY = "superseded_events"
+
+
+def failures(ran: dict[str, Any]) -> str:
+    """Nodes of a dbt run that did not succeed, with what GoogleSQL says."""
+    bad = {
+        name: node["message"]
+        for name, node in ran["nodes"].items()
+        if node["status"] not in ("success", "pass", "warn")
+    }
+    return "\n".join([str(ran["exception"] or ""), *(f"{n}: {m}" for n, m in bad.items())])
+
+
+def assert_same(expected: dict[str, Rows], actual: dict[str, Rows]) -> None:
+    """Fail with the first differences of each model; warn of models without a row."""
+    empty = sorted(name for name, rows in expected.items() if not rows.rows)
+    if empty:
+        warnings.warn(f"no rows to compare in {', '.join(empty)}", stacklevel=2)
+    different = {name: differences(expected[name], actual[name])[:3] for name in expected}
+    assert {name: lines for name, lines in different.items() if lines} == {}
+
+
+def test_every_model_gives_the_same_rows_on_both_warehouses(
+    sources: dict[str, list[Row]], duckdb_data: DataDir, googlesql: Path, tmp_path: Path
+) -> None:
+    names = built_tables(duckdb_data.root / "target" / "manifest.json")
+    steps = [load_step(name, rows) for name, rows in sources.items()]
+    steps += [{"dbt": dbt_arguments(tmp_path, "googlesql", "build", *MODELS_ONLY)}, {"dump": names}]
+
+    *_, ran, dump = run_plan(googlesql, tmp_path, steps)
+
+    assert ran["success"], failures(ran)
+    assert_same(duckdb_rows(duckdb_data, names), googlesql_rows(dump))
+
+
+@pytest.mark.slow
+def test_restating_changed_days_equals_building_anew(
+    sources: dict[str, list[Row]], duckdb_data: DataDir, googlesql: Path, tmp_path: Path
+) -> None:
+    names = built_tables(duckdb_data.root / "target" / "manifest.json")
+    registry = load_step("meters", sources["meters"])
+    stored = sources["raw_meter_readings"]
+    on_time = [row for row in stored if row["seq"] % 7]
+    first = min(stored, key=lambda row: row["event_ts"])
+    expiring = {
+        **first,
+        "event_ts": first["event_ts"] - timedelta(days=1),
+        "event_date": first["event_date"] - timedelta(days=1),
+        "voltage_v": 100.0,
+        "seq": first["seq"] + 1000,
+    }
+    build = {"dbt": dbt_arguments(tmp_path, "googlesql", "build", *MODELS_ONLY)}
+    steps = [registry, load_step("raw_meter_readings", [*on_time, expiring]), build]
+    # Late readings, and a day that went with its partition.
+    steps += [load_step("raw_meter_readings", stored), build, {"dump": names}]
+
+    *_, first_run, _, second_run, dump = run_plan(googlesql, tmp_path, steps)
+
+    assert first_run["success"], failures(first_run)
+    assert second_run["success"], failures(second_run)
+    assert dump.pop(HISTORY)["rows"], "no event was superseded"
+    names.remove(HISTORY)
+    assert_same(duckdb_rows(duckdb_data, names), googlesql_rows(dump))
+
+
+@pytest.mark.slow
+def test_data_tests_and_unit_tests_pass_on_googlesql(
+    sources: dict[str, list[Row]], googlesql: Path, tmp_path: Path
+) -> None:
+    steps = [load_step(name, rows) for name, rows in sources.items()]
+    steps += [{"dbt": dbt_arguments(tmp_path, "googlesql", "build")}]
+
+    *_, ran = run_plan(googlesql, tmp_path, steps)
+
+    assert ran["success"], failures(ran)
+    kinds = {name.split(".")[0] for name in ran["nodes"]}
+    assert {"model", "test", "unit_test"} <= kinds
