@@ -41,7 +41,14 @@ CONFLICTS_FIELD: Final = Field(
     "Copies whose measured values differ from this one's.",
     0,
 )
-COMPACTED_FIELDS: Final = (*ROW_FIELDS, COPIES_FIELD, CONFLICTS_FIELD)
+_STEP: Final = "Step of seq {} the meter's reading {} it in event_ts order; NULL: none in the hour."
+# What a scan for few readings would else need a second scan, or the list of flags, for.
+BESIDE_FIELDS: Final = (
+    Field("flag_text", pa.string(), "", True, "quality_flags joined by commas; empty: none."),
+    Field("seq_step_before", pa.int64(), "", False, _STEP.format("from", "before")),
+    Field("seq_step_after", pa.int64(), "", False, _STEP.format("to", "after")),
+)
+COMPACTED_FIELDS: Final = (*ROW_FIELDS, COPIES_FIELD, CONFLICTS_FIELD, *BESIDE_FIELDS)
 
 _BIGQUERY: Final = {
     pa.types.is_timestamp: "TIMESTAMP",

@@ -68,7 +68,7 @@ def pending_hours(
         for hour in hours(data)
         if (since is None or hour.start + HOUR > since)
         and (until is None or hour.start < until)
-        and (hour.pending or not _is_published(hour.manifest, listed_at))
+        and (not hour.is_compacted or not _is_published(hour.manifest, listed_at))
     ]
 
 

@@ -49,6 +49,10 @@ _MEASURED: Final = (
 )
 
 
+# Raise it when the columns of compacted files change: older hours are then compacted again.
+LAYOUT: Final = 2
+
+
 @dataclass(frozen=True)
 class Manifest:
     """What counts for one hour.
@@ -62,6 +66,7 @@ class Manifest:
         conflicts: copies whose measured values differ from the kept one's.
         min_event_ts, max_event_ts: ISO 8601, of the readings.
         committed_at: ISO 8601, when this manifest replaced the one before.
+        layout: which columns the readings have; `LAYOUT` when written now.
     """
 
     readings: list[str] = field(default_factory=list)
@@ -73,6 +78,7 @@ class Manifest:
     min_event_ts: str = ""
     max_event_ts: str = ""
     committed_at: str = ""
+    layout: int = 1
 
 
 @dataclass(frozen=True)
@@ -94,6 +100,11 @@ class Hour:
         """Rows stored for the hour, copies included."""
         waiting = sum(landed_rows(path) for path in self.pending)
         return self.manifest.rows + self.manifest.copy_rows + waiting
+
+    @property
+    def is_compacted(self) -> bool:
+        """Whether all that has landed is merged into files of today's layout."""
+        return not self.pending and self.manifest.layout == LAYOUT
 
     @property
     def digest(self) -> str:
@@ -255,8 +266,8 @@ def compact_hour(
     Of the copies of a reading (same meter_id, seq, event_ts) the one with the smallest `ingest_ts`
     stays, then the one with the smallest measured values in the order of the contract, nulls last,
     then the smallest `batch_id`; the values stand for the payload hash, which no two warehouses
-    compute alike. Does nothing when nothing is pending. Killed at any line and run again it gives
-    the same files.
+    compute alike. Does nothing when the hour is compacted already. Killed at any line and run
+    again it gives the same files.
 
     Args:
         data: where the lake lies.
@@ -272,7 +283,7 @@ def compact_hour(
     """
     with alone_in_lake(data):
         hour = read_hour(data, start)
-        if not hour.pending:
+        if hour.is_compacted:
             return hour
         merged = {*hour.manifest.merged, *(path.name for path in hour.pending)}
         _commit(data, start, stored_files(data, hour), merged, now, con)
@@ -416,7 +427,7 @@ def _commit(
     """Make `inputs` the hour's readings and copies, and `names` what was merged into them."""
     folder = data.readings / hour_folder(start)
     merged = sorted(names)
-    digest = _digest(merged)
+    digest = _digest([*merged, f"layout {LAYOUT}"])
     readings = folder / f"readings-{digest}.parquet"
     copies = folder / f"copies-{digest}.parquet"
     try:
@@ -450,6 +461,7 @@ def _commit(
         min_event_ts=first.astimezone(UTC).isoformat(),
         max_event_ts=last.astimezone(UTC).isoformat(),
         committed_at=now.astimezone(UTC).isoformat(),
+        layout=LAYOUT,
     )
     write_bytes(folder / MANIFEST, json.dumps(asdict(manifest)).encode())
 
@@ -457,9 +469,16 @@ def _commit(
 def _kept_sql(*, any_copies: bool) -> str:
     conflicts = f"count(*) FILTER (differs) OVER ({_SAME_READING})" if any_copies else "0::BIGINT"
     return f"""
-        SELECT {_COLUMNS}, copies, conflicting_copies
+        SELECT
+            {_COLUMNS},
+            copies,
+            conflicting_copies,
+            coalesce(array_to_string(quality_flags, ','), '') AS flag_text,
+            seq - lag(seq) OVER beside AS seq_step_before,
+            lead(seq) OVER beside - seq AS seq_step_after
         FROM (SELECT *, {conflicts} AS conflicting_copies FROM merged)
         WHERE copy_no = 1
+        WINDOW beside AS (PARTITION BY meter_id ORDER BY event_ts, seq)
         ORDER BY meter_id, event_ts, seq
     """
 

@@ -19,7 +19,7 @@ from ami_contract.lake import DataDir, hour_folder
 from ami_contract.reading import ROW_FIELDS, Field
 from ami_contract.registry import REGISTRY_FIELDS
 from ami_contract.render import COMPACTED_FIELDS, duckdb_type
-from ami_store.lake import hours
+from ami_store.lake import LAYOUT, hours
 from ami_store.registry import read_registry
 from ami_store.sql import file_list
 
@@ -38,7 +38,8 @@ def lake_files(data: DataDir) -> tuple[list[Path], list[Path]]:
     others: list[Path] = []
     for hour in hours(data):
         folder = data.readings / hour_folder(hour.start)
-        compacted += [folder / name for name in hour.manifest.readings]
+        readings = [folder / name for name in hour.manifest.readings]
+        (compacted if hour.manifest.layout == LAYOUT else others).extend(readings)
         others += [folder / name for name in hour.manifest.copies]
         others += hour.pending
     return compacted, others
@@ -81,7 +82,9 @@ _HOUR_VERSIONS = pa.schema([("hour_ts", pa.timestamp("us", tz="UTC")), ("version
 
 def compacted_versions(data: DataDir) -> pa.Table:
     """Every hour with compacted readings and the name of its files, which changes with them."""
-    compacted = [hour for hour in hours(data) if hour.manifest.readings]
+    compacted = [
+        hour for hour in hours(data) if hour.manifest.readings and hour.manifest.layout == LAYOUT
+    ]
     return pa.table(
         [[hour.start for hour in compacted], [" ".join(h.manifest.readings) for h in compacted]],
         schema=_HOUR_VERSIONS,

@@ -36,7 +36,10 @@ CREATE TABLE compacted_readings (
     ingest_ts TIMESTAMP WITH TIME ZONE NOT NULL,
     event_date DATE NOT NULL,
     copies BIGINT NOT NULL,
-    conflicting_copies BIGINT NOT NULL
+    conflicting_copies BIGINT NOT NULL,
+    flag_text VARCHAR NOT NULL,
+    seq_step_before BIGINT,
+    seq_step_after BIGINT
 );
 
 CREATE TABLE meters (

@@ -45,21 +45,39 @@ ranked as (
             ingest_ts, voltage_v, current_a, power_kw, reactive_kvar nulls last,
             freq_hz nulls last, array_to_string(quality_flags, ',') nulls last, batch_id
     )
+),
+
+kept as (
+    select
+        {{ reading_columns() | join(',\n        ') }},
+        copies,
+        {{ count_where('payload != kept_payload') }}
+            over (partition by meter_id, seq, event_ts) as conflicting_copies
+    from ranked
+    qualify copy_rank = 1
 )
 
 select
     {{ reading_columns() | join(',\n    ') }},
     copies,
-    {{ count_where('payload != kept_payload') }}
-        over (partition by meter_id, seq, event_ts) as conflicting_copies
-from ranked
-qualify copy_rank = 1
+    conflicting_copies,
+    coalesce(array_to_string(quality_flags, ','), '') as flag_text,
+    seq - lag(seq) over beside as seq_step_before,
+    lead(seq) over beside - seq as seq_step_after
+from kept
+window beside as (
+    partition by meter_id, {{ floor_time('event_ts', 3600) }}
+    order by event_ts, seq
+)
 {%- endmacro -%}
 
 {%- macro duckdb__deduplicated_readings() -%}
 select
     {{ reading_columns() | join(',\n    ') }},
     copies,
-    conflicting_copies
+    conflicting_copies,
+    flag_text,
+    seq_step_before,
+    seq_step_after
 from {{ source('lake', 'compacted_readings') }}
 {%- endmacro -%}

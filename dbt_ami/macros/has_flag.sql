@@ -1,8 +1,7 @@
-{#- Whether the list of quality flags `flags` (NULL: none) holds `flag`. -#}
-{%- macro has_flag(flags, flag) -%}
-{{ return(adapter.dispatch('has_flag', 'ami')(flags, flag)) }}
-{%- endmacro -%}
-{%- macro default__has_flag(flags, flag) -%}('{{ flag }}' in unnest({{ flags }})){%- endmacro -%}
-{%- macro duckdb__has_flag(flags, flag) -%}
-coalesce(list_contains({{ flags }}, '{{ flag }}'), false)
+{#- Whether `flag_text`, quality flags joined by commas (NULL: none), names `flag`. -#}
+{%- macro has_flag(flag_text, flag) -%}
+(
+    coalesce({{ flag_text }}, '') != ''
+    and strpos(concat(',', {{ flag_text }}, ','), ',{{ flag }},') > 0
+)
 {%- endmacro -%}

@@ -1,4 +1,4 @@
 {#- Whether a reading with these flags was measured, neither estimated nor a placeholder. -#}
-{%- macro is_received(flags) -%}
-(not {{ has_flag(flags, 'estimated') }} and not {{ has_flag(flags, 'missing_sample') }})
+{%- macro is_received(flag_text) -%}
+(not {{ has_flag(flag_text, 'estimated') }} and not {{ has_flag(flag_text, 'missing_sample') }})
 {%- endmacro -%}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import textwrap
 from collections import defaultdict
+from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -42,6 +44,7 @@ from ami_store.lake import (
     landed_rows,
     oldest_hour,
     read_hour,
+    read_manifest,
 )
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -86,6 +89,38 @@ def test_without_copies_all_readings_stay_sorted_by_meter_and_time(data: DataDir
     assert hour.manifest.min_event_ts == (HOUR + SECOND).isoformat()
     assert hour.manifest.max_event_ts == (HOUR + 3 * SECOND).isoformat()
     assert {(r["copies"], r["conflicting_copies"]) for r in kept(data)} == {(1, 0)}
+
+
+def test_a_kept_reading_knows_its_flags_and_the_readings_beside_it(data: DataDir) -> None:
+    flags: list[list[str] | None] = [["tamper", "last_gasp"], ["estimated"], None]
+    rows = [row(n, quality_flags=f) for n, f in zip((1, 2, 7), flags, strict=True)]
+    land_rows(data, "a", [*rows, rows[1], row(4, meter="m0", quality_flags=["missing_sample"])])
+    compact(data)
+
+    names = ("seq", "flag_text", "seq_step_before", "seq_step_after")
+    assert [tuple(r[name] for name in names) for r in kept(data)] == [
+        (4, "missing_sample", None, None),
+        (1, "tamper,last_gasp", None, 1),
+        (2, "estimated", 1, 5),
+        (7, "", 5, None),
+    ]
+
+
+def test_an_hour_of_an_older_layout_is_compacted_again(data: DataDir) -> None:
+    land_rows(data, "a", [row(1), row(2), row(2)])
+    compact(data)
+    manifest = read_manifest(data.readings / hour_folder(HOUR))
+    old = {**asdict(manifest), "readings": ["readings-old.parquet"]}
+    del old["layout"]
+    folder = data.readings / hour_folder(HOUR)
+    (folder / manifest.readings[0]).rename(folder / "readings-old.parquet")
+    (folder / MANIFEST).write_text(json.dumps(old))
+    assert not read_hour(data, HOUR).is_compacted
+
+    compact(data)
+
+    assert read_manifest(folder) == manifest
+    assert len(kept(data)) == 2
 
 
 def test_the_copy_with_the_smallest_ingest_ts_stays(data: DataDir) -> None:

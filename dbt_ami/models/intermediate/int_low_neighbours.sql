@@ -1,67 +1,67 @@
-{{ restated_by_window('int_probed_windows', 'event_ts', ['meter_id']) }}
 with low as (
     select
-        *,
-        seq - lag(seq) over in_order as seq_step,
-        {{ epoch_us('event_ts') }} - lag({{ epoch_us('event_ts') }}) over in_order as us_step,
-        lead(seq) over in_order as next_seq
-    from {{ ref('int_low_readings') }}
-    window in_order as (
-        partition by meter_id, epoch
-        order by seq
-    )
+        low.*,
+        borders.previous_seq,
+        borders.previous_event_ts,
+        borders.next_seq,
+        borders.next_event_ts
+    from {{ ref('int_low_readings') }} as low
+    inner join {{ ref('int_meter_hour_borders') }} as borders
+        on
+            low.meter_id = borders.meter_id
+            and {{ floor_time('low.event_ts', 3600) }} = borders.hour_ts
+    where borders.is_calm
 ),
 
--- Gaps that may be bridged, if nothing was observed inside them.
-gaps as (
+-- Where the hour is calm, the readings beside a low one are known with it; their clock runs on to
+-- within T/2.
+observed as (
     select
         meter_id,
         epoch,
-        seq,
-        seq_step
+        coalesce(seq - seq_step_before, previous_seq) as seq,
+        case
+            when seq_step_before is null then previous_event_ts
+            else {{ timestamp_of_us(
+                epoch_us('event_ts') ~ ' - seq_step_before * sample_interval_ms * 1000'
+            ) }}
+        end as event_ts,
+        seq_step_before is null as is_exact
     from low
-    where
-        seq_step > 1
-        and {{ may_join_low_run('seq_step', 'us_step', 'sample_interval_ms') }}
-),
-
-gap_samples as (
-    {{ explode_range('gaps', 'seq - seq_step + 1', 'seq - 1', 'probe_seq') }}
-),
-
--- Every seq of which it matters whether it was observed: those inside the gaps, and the neighbours
--- of the low readings that may begin or end a run. One look at the readings answers them all.
-probes as (
+    where seq_step_before is not null or previous_seq is not null
+    union all
     select
         meter_id,
         epoch,
-        probe_seq
-    from gap_samples
-    union distinct
-    select
-        meter_id,
-        epoch,
-        seq - 1 as probe_seq
+        coalesce(seq + seq_step_after, next_seq) as seq,
+        case
+            when seq_step_after is null then next_event_ts
+            else {{ timestamp_of_us(
+                epoch_us('event_ts') ~ ' + seq_step_after * sample_interval_ms * 1000'
+            ) }}
+        end as event_ts,
+        seq_step_after is null as is_exact
     from low
-    where seq_step is null or seq_step > 1
-    union distinct
+    where seq_step_after is not null or next_seq is not null
+    union all
     select
-        meter_id,
-        epoch,
-        seq + 1 as probe_seq
-    from low
-    where next_seq is null or next_seq > seq + 1
+        probed.meter_id,
+        probed.epoch,
+        probed.seq,
+        probed.event_ts,
+        true as is_exact
+    from {{ ref('int_low_probed') }} as probed
+    inner join {{ ref('int_low_probes') }} as probes
+        on
+            probed.meter_id = probes.meter_id
+            and probed.epoch = probes.epoch
+            and probed.seq = probes.seq
 )
 
 select
-    readings.meter_id,
-    readings.epoch,
-    readings.seq,
-    readings.event_ts
-from {{ ref('readings') }} as readings
-inner join probes
-    on
-        readings.meter_id = probes.meter_id
-        and readings.epoch = probes.epoch
-        and readings.seq = probes.probe_seq
-where readings.is_received and {{ touched('readings.event_ts', 'int_probed_windows') }}
+    meter_id,
+    epoch,
+    seq,
+    coalesce(max(case when is_exact then event_ts end), max(event_ts)) as event_ts
+from observed
+group by meter_id, epoch, seq

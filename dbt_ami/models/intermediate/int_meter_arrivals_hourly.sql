@@ -7,8 +7,8 @@ with judged as (
         readings.conflicting_copies,
         {{ floor_time('readings.event_ts', 3600) }} as hour_ts,
         repeated.meter_id is not null as is_repeated_seq,
-        {{ is_received('readings.quality_flags') }} as is_received,
-        {{ has_flag('readings.quality_flags', 'estimated') }} as is_estimated,
+        {{ is_received('readings.flag_text') }} as is_received,
+        {{ has_flag('readings.flag_text', 'estimated') }} as is_estimated,
         {{ is_late('readings.event_ts', 'readings.ingest_ts') }} as is_late
     from {{ ref('stg_readings') }} as readings
     left join {{ ref('int_seq_conflicts') }} as repeated

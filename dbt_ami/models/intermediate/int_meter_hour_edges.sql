@@ -10,7 +10,8 @@ select
     max_by(seq, event_ts) as last_seq,
     min(seq) as min_seq,
     max(seq) as max_seq,
-    {{ count_where(has_flag('quality_flags', 'clock_reset')) }} as clock_resets
+    {{ count_where(has_flag('flag_text', 'clock_reset')) }} as clock_resets,
+    {{ count_where('not ' ~ is_received('flag_text')) }} as unreceived_readings
 from {{ ref('stg_readings') }}
 where {{ touched('event_ts', 'int_landed_windows') }}
 group by meter_id, {{ floor_time('event_ts', 3600) }}

@@ -3,7 +3,7 @@ select
     readings.meter_id,
     readings.event_ts,
     readings.seq,
-    {{ has_flag('readings.quality_flags', 'clock_reset') }} as is_clock_reset
+    {{ has_flag('readings.flag_text', 'clock_reset') }} as is_clock_reset
 from {{ ref('stg_readings') }} as readings
 inner join {{ ref('int_meter_hour_anchors') }} as anchors
     on

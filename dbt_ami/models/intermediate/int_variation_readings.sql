@@ -16,7 +16,7 @@ select
     end as side,
     {{ below_pu('voltage_v', 'nominal_voltage_v', 'ieee1159_sag_pu') }}
     or {{ above_pu('voltage_v', 'nominal_voltage_v', 'ieee1159_swell_pu') }} as enters,
-    {{ has_flag('quality_flags', 'last_gasp') }} as is_last_gasp
+    {{ has_flag('flag_text', 'last_gasp') }} as is_last_gasp
 from {{ ref('readings') }}
 where
     is_received
@@ -24,5 +24,5 @@ where
     and (
         {{ below_pu('voltage_v', 'nominal_voltage_v', 'ieee1159_sag_leave_pu') }}
         or {{ above_pu('voltage_v', 'nominal_voltage_v', 'ieee1159_swell_leave_pu') }}
-        or {{ has_flag('quality_flags', 'last_gasp') }}
+        or {{ has_flag('flag_text', 'last_gasp') }}
     )

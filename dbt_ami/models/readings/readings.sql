@@ -30,7 +30,10 @@ select
     ) as sample_interval_s,
     coalesce(periods.nominal_voltage_v, {{ number_var('nominal_voltage_v_default') }})
         as nominal_voltage_v,
-    {{ is_received('deduplicated.quality_flags') }} as is_received,
+    {{ is_received('deduplicated.flag_text') }} as is_received,
+    deduplicated.flag_text,
+    deduplicated.seq_step_before,
+    deduplicated.seq_step_after,
     {{ is_late('deduplicated.event_ts', 'deduplicated.ingest_ts') }} as is_late
 from {{ ref('stg_readings') }} as deduplicated
 left join {{ ref('int_meter_periods') }} as periods
