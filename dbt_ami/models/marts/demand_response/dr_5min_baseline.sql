@@ -1,0 +1,106 @@
+{%- set first_slot, last_slot = dr_default_slots() -%}
+with days as (
+    select
+        pole_id,
+        day_number,
+        local_day,
+        time_zone,
+        day_type,
+        row_number() over (order by pole_id, day_number) as key_number
+    from {{ ref('int_pole_days') }}
+),
+
+candidates as (
+    {{ dr_candidates('days') }}
+),
+
+day_window_kw as (
+    select
+        pole_id,
+        day_number,
+        avg(kw) as window_kw
+    from {{ ref('int_dr_slot_values') }}
+    where slot_of_day between {{ first_slot }} and {{ last_slot }}
+    group by pole_id, day_number
+),
+
+window_kw as (
+    select
+        candidates.key_number,
+        candidates.candidate_day_number,
+        day_window_kw.window_kw
+    from candidates
+    inner join day_window_kw
+        on
+            candidates.pole_id = day_window_kw.pole_id
+            and candidates.candidate_day_number = day_window_kw.day_number
+),
+
+{{ dr_picks('candidates', 'window_kw') }},
+
+slot_picks as (
+    select
+        picks.*,
+        slots.slot_of_day,
+        slots.kw
+    from picks
+    inner join {{ ref('int_dr_slot_values') }} as slots
+        on picks.pole_id = slots.pole_id and picks.candidate_day_number = slots.day_number
+),
+
+slot_candidates as (
+    select
+        key_number,
+        slot_of_day,
+        {{ dr_slot_aggregates() }}
+    from slot_picks
+    group by key_number, slot_of_day
+),
+
+dr_methods as (
+    {{ dr_method_rows() }}
+),
+
+slots as (
+    select
+        days.pole_id,
+        days.local_day,
+        days.day_type,
+        local_slots.slot_ts,
+        slot_candidates.*
+    from days
+    inner join {{ ref('int_local_slots') }} as local_slots
+        on days.time_zone = local_slots.time_zone and days.day_number = local_slots.day_number
+    left join slot_candidates
+        on
+            days.key_number = slot_candidates.key_number
+            and local_slots.slot_of_day = slot_candidates.slot_of_day
+),
+
+baselines as (
+    select
+        slots.pole_id,
+        slots.local_day,
+        slots.slot_ts,
+        dr_methods.method,
+        coalesce({{ dr_by_method('days') }}, 0) as candidate_days,
+        {{ dr_slot_baseline() }} as baseline_kw
+    from slots
+    cross join dr_methods
+)
+
+select
+    pole_id,
+    local_day,
+    slot_ts,
+    method,
+    case
+        {%- for method, rule in var('dr_methods').items() if rule.kind == 'high' %}
+        when method = '{{ method }}' then '{{ var("default_dr_window") }}'
+        {%- endfor %}
+        else 'any'
+    end as dr_window,
+    baseline_kw,
+    candidate_days,
+    case when baseline_kw is null then 'insufficient_days' end as null_reason
+from baselines
