@@ -156,7 +156,7 @@ slot_candidates as (
     select
         key_number,
         slot_number,
-        {{ dr_slot_aggregates() }}
+        {{ dr_slot_aggregates(var('dr_methods').keys()) }}
     from slot_picks
     group by key_number, slot_number
 ),

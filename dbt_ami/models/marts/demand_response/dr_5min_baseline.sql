@@ -1,4 +1,10 @@
 {%- set first_slot, last_slot = dr_default_slots() -%}
+{%- set unlimited = [] -%}
+{%- set limited = [] -%}
+{%- for method, rule in var('dr_methods').items() -%}
+{%- do (unlimited if rule.kind == 'mean' and rule.pool_w >= var('dr_lookback_days') else limited)
+    .append(method) -%}
+{%- endfor -%}
 with days as (
     select
         pole_id,
@@ -38,22 +44,36 @@ window_kw as (
 
 {{ dr_picks('candidates', 'window_kw') }},
 
-slot_picks as (
-    select
-        picks.*,
-        slots.slot_of_day,
-        slots.kw
+-- Nearly all candidates serve the methods without a limit alone: these few sums go by themselves.
+recent_picks as (
+    select *
     from picks
-    inner join {{ ref('int_dr_slot_values') }} as slots
-        on picks.pole_id = slots.pole_id and picks.candidate_day_number = slots.day_number
+    where {% for method in limited %}{{ 'or ' if not loop.first }}pool_{{ method }} {% endfor %}
 ),
 
-slot_candidates as (
+picked_slots as (
+    {{ dr_picked_slots('picks') }}
+),
+
+recent_slots as (
+    {{ dr_picked_slots('recent_picks') }}
+),
+
+unlimited_candidates as (
     select
         key_number,
         slot_of_day,
-        {{ dr_slot_aggregates() }}
-    from slot_picks
+        {{ dr_slot_aggregates(unlimited) }}
+    from picked_slots
+    group by key_number, slot_of_day
+),
+
+limited_candidates as (
+    select
+        key_number,
+        slot_of_day,
+        {{ dr_slot_aggregates(limited) }}
+    from recent_slots
     group by key_number, slot_of_day
 ),
 
@@ -67,14 +87,22 @@ slots as (
         days.local_day,
         days.day_type,
         local_slots.slot_ts,
-        slot_candidates.*
+        {%- for method in unlimited %}
+        unlimited_candidates.days_{{ method }},
+        unlimited_candidates.baseline_{{ method }},
+        {%- endfor %}
+        limited_candidates.*
     from days
     inner join {{ ref('int_local_slots') }} as local_slots
         on days.time_zone = local_slots.time_zone and days.day_number = local_slots.day_number
-    left join slot_candidates
+    left join unlimited_candidates
         on
-            days.key_number = slot_candidates.key_number
-            and local_slots.slot_of_day = slot_candidates.slot_of_day
+            days.key_number = unlimited_candidates.key_number
+            and local_slots.slot_of_day = unlimited_candidates.slot_of_day
+    left join limited_candidates
+        on
+            days.key_number = limited_candidates.key_number
+            and local_slots.slot_of_day = limited_candidates.slot_of_day
 ),
 
 baselines as (
