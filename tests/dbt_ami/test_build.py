@@ -94,8 +94,10 @@ def test_a_steady_house_has_no_event_full_coverage_and_exact_energy(tmp_path: Pa
 
 def test_every_column_of_every_model_is_described(built: Built) -> None:
     described: dict[str, set[str]] = {}
-    for path in (ROOT / "dbt_ami" / "models").rglob("*.yml"):
-        for model in yaml.safe_load(path.read_text()).get("models", []):
+    folders = (ROOT / "dbt_ami" / "models", ROOT / "dbt_ami" / "seeds")
+    for path in (path for folder in folders for path in folder.rglob("*.yml")):
+        content = yaml.safe_load(path.read_text())
+        for model in content.get("models", []) + content.get("seeds", []):
             described[model["name"]] = {c["name"] for c in model["columns"] if c.get("description")}
     columns: dict[str, set[str]] = {}
     for table, column in built.con.execute(
