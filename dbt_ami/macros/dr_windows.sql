@@ -119,21 +119,52 @@ candidates as (
     {{ dr_candidates('window_keys') }}
 ),
 
-window_kw as (
+-- A window over midnight keeps the days between its slots and its first day.
+day_offsets as (
+    select distinct
+        key_number,
+        day_offset
+    from wall_slots
+),
+
+candidate_dates as (
     select
         candidates.key_number,
+        candidates.pole_id,
         candidates.candidate_day_number,
-        avg(candidate_slots.kw) as window_kw
+        day_offsets.day_offset,
+        candidates.candidate_day_number + day_offsets.day_offset as value_day_number
     from candidates
+    inner join day_offsets on candidates.key_number = day_offsets.key_number
+),
+
+candidate_values as (
+    select
+        dates.key_number,
+        dates.candidate_day_number,
+        wall_slots.slot_number,
+        wall_slots.phase,
+        slot_values.kw
+    from candidate_dates as dates
     inner join wall_slots
-        on candidates.key_number = wall_slots.key_number and wall_slots.phase = 'event'
-    inner join {{ ref('int_dr_slot_values') }} as candidate_slots
         on
-            candidates.pole_id = candidate_slots.pole_id
-            and candidates.candidate_day_number + wall_slots.day_offset
-            = candidate_slots.day_number
-            and wall_slots.slot_of_day = candidate_slots.slot_of_day
-    group by candidates.key_number, candidates.candidate_day_number
+            dates.key_number = wall_slots.key_number
+            and dates.day_offset = wall_slots.day_offset
+    inner join {{ ref('int_dr_slot_values') }} as slot_values
+        on
+            dates.pole_id = slot_values.pole_id
+            and dates.value_day_number = slot_values.day_number
+            and wall_slots.slot_of_day = slot_values.slot_of_day
+),
+
+window_kw as (
+    select
+        key_number,
+        candidate_day_number,
+        avg(kw) as window_kw
+    from candidate_values
+    where phase = 'event'
+    group by key_number, candidate_day_number
 ),
 
 {{ dr_picks('candidates', 'window_kw') }},
@@ -141,15 +172,13 @@ window_kw as (
 slot_picks as (
     select
         picks.*,
-        wall_slots.slot_number,
-        candidate_slots.kw
-    from picks
-    inner join wall_slots on picks.key_number = wall_slots.key_number
-    inner join {{ ref('int_dr_slot_values') }} as candidate_slots
+        candidate_values.slot_number,
+        candidate_values.kw
+    from candidate_values
+    inner join picks
         on
-            picks.pole_id = candidate_slots.pole_id
-            and picks.candidate_day_number + wall_slots.day_offset = candidate_slots.day_number
-            and wall_slots.slot_of_day = candidate_slots.slot_of_day
+            candidate_values.key_number = picks.key_number
+            and candidate_values.candidate_day_number = picks.candidate_day_number
 ),
 
 slot_candidates as (

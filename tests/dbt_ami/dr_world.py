@@ -69,7 +69,9 @@ def random_world(seed: int) -> World:
         for number in range(count):
             meter = f"{pole}-{number}"
             shape = 1.5 + np.sin((hour - 9) / 24 * 2 * np.pi)
-            kw = np.repeat(level, 288) * shape + rng.choice([0.0, 0.5, 1.5], DAYS * 288, p=[0.7, 0.2, 0.1])
+            kw = np.repeat(level, 288) * shape + rng.choice(
+                [0.0, 0.5, 1.5], DAYS * 288, p=[0.7, 0.2, 0.1]
+            )
             if pole == "paris":
                 kw -= 3.0 * np.clip(np.sin((hour - 5) / 14 * np.pi), 0, None)
             kw = np.round(kw * 4) / 4
@@ -114,9 +116,7 @@ def write_world(data: DataDir, world: World) -> None:
         for at, slot in rows.items()
     ]
     end = max(row["slot_ts"] for row in slots) + SLOT
-    service = [
-        {"meter_id": m, "pole_id": p, "time_zone": world.zones[p]} for p, m in world.meters
-    ]
+    service = [{"meter_id": m, "pole_id": p, "time_zone": world.zones[p]} for p, m in world.meters]
     gone = [
         {"meter_id": m, "pole_id": p, "start_ts": start, "end_ts": back}
         for p, m in world.meters
@@ -135,7 +135,12 @@ def write_world(data: DataDir, world: World) -> None:
     ]
     stamp = pa.timestamp("us", tz="UTC")
     gone_schema = pa.schema(
-        [("meter_id", pa.string()), ("pole_id", pa.string()), ("start_ts", stamp), ("end_ts", stamp)]
+        [
+            ("meter_id", pa.string()),
+            ("pole_id", pa.string()),
+            ("start_ts", stamp),
+            ("end_ts", stamp),
+        ]
     )
     event_schema = pa.schema(
         [
@@ -177,5 +182,7 @@ def write_world(data: DataDir, world: World) -> None:
         )
         con.execute("create table int_lake_range as select ?::timestamptz as watermark_ts", [end])
         con.execute("create table int_confirmed_outages as select * from arrow_gone")
-        con.execute("create table holidays as select day, 'all' as zone, '' as name from arrow_holidays")
+        con.execute(
+            "create table holidays as select day, 'all' as zone, '' as name from arrow_holidays"
+        )
         con.execute("create table dr_events as select * from arrow_events")

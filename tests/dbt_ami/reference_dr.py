@@ -135,7 +135,11 @@ def validated(world: World, pole: str, meter: str) -> dict[datetime, tuple[str, 
             after += SLOT
         if before in known and after in known and (after - before) / SLOT - 1 <= 6:
             left, right = known[before][2], known[after][2]
-            out[at] = "estimated", "linear", left + (right - left) * ((at - before) / (after - before))
+            out[at] = (
+                "estimated",
+                "linear",
+                left + (right - left) * ((at - before) / (after - before)),
+            )
             continue
         day, slot_of_day = world.local(pole, at)
         like = sorted(
@@ -328,9 +332,7 @@ def window_result(
         return WindowResult(slots, kws, actual, False)
     until = start - (2 * HOUR if method == "nyiso_high_5_of_10" else HOUR)
     inside = [i for i, t in enumerate(slots) if t < until]
-    pairs = [
-        (actual[i], kws[i]) for i in inside if actual[i] is not None and kws[i] is not None
-    ]
+    pairs = [(actual[i], kws[i]) for i in inside if actual[i] is not None and kws[i] is not None]
     if world.is_touched(pole, start - 4 * HOUR, until) or len(pairs) < 0.9 * len(inside):
         return WindowResult(slots, [None] * len(slots), actual, False)
     sum_actual, sum_base = sum(a for a, _ in pairs), sum(b for _, b in pairs)
@@ -391,9 +393,13 @@ def accuracy(
         placebo = day - timedelta(back)
         if world.day_type(placebo) != kind or placebo not in base.non_event_days[pole]:
             continue
-        starts = [t for t in world.slots_of_day(pole, placebo) if world.local(pole, t)[1] == first[1]]
+        starts = [
+            t for t in world.slots_of_day(pole, placebo) if world.local(pole, t)[1] == first[1]
+        ]
         last_day = placebo + timedelta(final[0])
-        ends = [t for t in world.slots_of_day(pole, last_day) if world.local(pole, t)[1] == final[1]]
+        ends = [
+            t for t in world.slots_of_day(pole, last_day) if world.local(pole, t)[1] == final[1]
+        ]
         if not starts or not ends:
             continue
         start, end = min(starts), max(ends) + SLOT

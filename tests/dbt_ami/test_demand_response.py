@@ -117,7 +117,8 @@ def test_candidate_days_equal_brute_force(built_world: BuiltWorld) -> None:
 
 def test_baselines_of_every_day_equal_brute_force(built_world: BuiltWorld) -> None:
     rows = built_world.keyed(
-        "select pole_id, local_day, method, slot_ts, baseline_kw, null_reason from dr_5min_baseline",
+        "select pole_id, local_day, method, slot_ts, baseline_kw, null_reason"
+        " from dr_5min_baseline",
         4,
     )
     world, base = built_world.world, built_world.base
@@ -194,7 +195,9 @@ def test_event_totals_equal_brute_force(built_world: BuiltWorld) -> None:
         for method in METHODS:
             for adjustment in ADJUSTMENTS:
                 expected = totals(built_world.base, event, method, adjustment)
-                for name, actual in zip(names, rows[event.event_id, method, adjustment], strict=True):
+                for name, actual in zip(
+                    names, rows[event.event_id, method, adjustment], strict=True
+                ):
                     assert_close(actual, expected[name], (event.event_id, method, adjustment, name))
                     seen[name].add(bool(actual) if name == "adjust_fallback" else actual is None)
     assert seen["shed_kwh"] == seen["rebound_kwh"] == seen["adjust_fallback"] == {True, False}
