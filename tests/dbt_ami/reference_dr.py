@@ -128,18 +128,18 @@ def validated(world: World, pole: str, meter: str) -> dict[datetime, tuple[str, 
         if is_measured:
             out[at] = "measured", "outage" if is_dark else "readings", kw
             continue
-        before, after = at - SLOT, at + SLOT
-        while before in known and not known[before][0]:
-            before -= SLOT
-        while after in known and not known[after][0]:
-            after += SLOT
-        if before in known and after in known and (after - before) / SLOT - 1 <= 6:
+        if slots[at].in_service_s == 0:
+            out[at] = "missing", "not_in_service", None
+            continue
+        sides = [
+            next((t for k in range(1, 8) if known.get(t := at + k * step, (False,))[0]), None)
+            for step in (-SLOT, SLOT)
+        ]
+        before, after = sides
+        if before is not None and after is not None and (after - before) / SLOT - 1 <= 6:
             left, right = known[before][2], known[after][2]
-            out[at] = (
-                "estimated",
-                "linear",
-                left + (right - left) * ((at - before) / (after - before)),
-            )
+            share = (at - before) / (after - before)
+            out[at] = "estimated", "linear", left + (right - left) * share
             continue
         day, slot_of_day = world.local(pole, at)
         like = sorted(
@@ -184,8 +184,11 @@ def fill_pole_power(world: World) -> dict[tuple[str, str], dict[datetime, tuple]
                 if v[0] == "measured"
             )
             total_s = sum(s.in_service_s for _, s, _ in present)
-            is_good = measured_s >= 0.9 * total_s and all(v[0] != "missing" for v, _, _ in present)
-            world.pole_kw[pole][at] = sum(v[2] for v, _, _ in present) if is_good else None
+            is_good = measured_s >= 0.9 * total_s and all(
+                v[0] != "missing" for v, s, _ in present if s.in_service_s > 0
+            )
+            kws = [v[2] for v, _, _ in present if v[2] is not None]
+            world.pole_kw[pole][at] = sum(kws) if is_good and kws else None
     return values
 
 

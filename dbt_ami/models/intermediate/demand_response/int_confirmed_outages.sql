@@ -24,9 +24,9 @@ returns as (
 
 select
     gasps.meter_id,
+    returns.return_ts as end_ts,
     max(gasps.pole_id) as pole_id,
-    min(gasps.event_ts) as start_ts,
-    returns.return_ts as end_ts
+    min(gasps.event_ts) as start_ts
 from gasps
 left join returns
     on gasps.meter_id = returns.meter_id and gasps.event_ts = returns.event_ts

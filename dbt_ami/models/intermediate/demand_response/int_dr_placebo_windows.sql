@@ -69,7 +69,7 @@ placebo_days as (
     where not days.is_event_day
 ),
 
-placed as (
+placements as (
     select
         placebo_days.reference_id,
         placebo_days.pole_id,
@@ -97,17 +97,17 @@ placed as (
 )
 
 select
-    placed.reference_id,
-    placed.pole_id,
-    placed.day_type,
-    {{ joined_text([epoch_us('placed.start_ts'), epoch_us('placed.end_ts')]) }} as window_id,
-    {{ date_of_day_number('placed.placebo_day_number') }} as local_day,
-    placed.start_ts,
-    placed.end_ts
-from placed
+    placements.reference_id,
+    placements.pole_id,
+    placements.day_type,
+    {{ joined_text([epoch_us('placements.start_ts'), epoch_us('placements.end_ts')]) }} as window_id,
+    {{ date_of_day_number('placements.placebo_day_number') }} as local_day,
+    placements.start_ts,
+    placements.end_ts
+from placements
 left join {{ ref('int_dr_event_poles') }} as events
     on
-        placed.pole_id = events.pole_id
-        and placed.start_ts < events.rebound_end_ts
-        and events.start_ts < placed.end_ts
+        placements.pole_id = events.pole_id
+        and placements.start_ts < events.rebound_end_ts
+        and events.start_ts < placements.end_ts
 where events.event_id is null
