@@ -10,7 +10,8 @@ import math
 from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from statistics import mean, median
+from statistics import fmean as mean
+from statistics import median
 from zoneinfo import ZoneInfo
 
 SLOT = timedelta(minutes=5)
@@ -65,11 +66,16 @@ class World:
     holidays: set[date]
     events: list[Event]
     pole_kw: dict[str, dict[datetime, float | None]] = field(default_factory=dict)
+    _walls: dict[tuple[str, datetime], tuple[date, int]] = field(default_factory=dict)
+    _days: dict[tuple[str, date], list[datetime]] = field(default_factory=dict)
 
     def local(self, pole: str, at: datetime) -> tuple[date, int]:
         """Local day and slot of day of an instant."""
-        wall = at.astimezone(ZoneInfo(self.zones[pole]))
-        return wall.date(), wall.hour * 12 + wall.minute // 5
+        key = self.zones[pole], at
+        if key not in self._walls:
+            wall = at.astimezone(ZoneInfo(self.zones[pole]))
+            self._walls[key] = wall.date(), wall.hour * 12 + wall.minute // 5
+        return self._walls[key]
 
     def day_type(self, day: date) -> str:
         """W or E."""
@@ -77,9 +83,12 @@ class World:
 
     def slots_of_day(self, pole: str, day: date) -> list[datetime]:
         """Every slot of a local day: 276, 288 or 300."""
-        at = datetime(day.year, day.month, day.day, tzinfo=UTC) - timedelta(hours=15)
-        found = [at + k * SLOT for k in range(12 * 54)]
-        return [t for t in found if self.local(pole, t)[0] == day]
+        key = self.zones[pole], day
+        if key not in self._days:
+            first = datetime(day.year, day.month, day.day, tzinfo=UTC) - 15 * HOUR
+            found = [first + k * SLOT for k in range(12 * 54)]
+            self._days[key] = [t for t in found if self.local(pole, t)[0] == day]
+        return self._days[key]
 
     def rebound_end(self, event: Event) -> datetime:
         """Two hours after the end, cut at the pole's next event."""

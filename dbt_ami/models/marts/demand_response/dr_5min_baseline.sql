@@ -1,9 +1,19 @@
 {%- set first_slot, last_slot = dr_default_slots() -%}
 {%- set unlimited = [] -%}
 {%- set limited = [] -%}
+{%- set unlimited_columns = [] -%}
+{%- set in_limited_pool = [] -%}
+{%- set ranked_by_window = [] -%}
 {%- for method, rule in var('dr_methods').items() -%}
-{%- do (unlimited if rule.kind == 'mean' and rule.pool_w >= var('dr_lookback_days') else limited)
-    .append(method) -%}
+{%- if rule.kind == 'mean' and rule.pool_w >= var('dr_lookback_days') -%}
+{%- do unlimited.append(method) -%}
+{%- do unlimited_columns.append('unlimited_candidates.days_' ~ method) -%}
+{%- do unlimited_columns.append('unlimited_candidates.baseline_' ~ method) -%}
+{%- else -%}
+{%- do limited.append(method) -%}
+{%- do in_limited_pool.append('pool_' ~ method) -%}
+{%- endif -%}
+{%- if rule.kind == 'high' -%}{%- do ranked_by_window.append("'" ~ method ~ "'") -%}{%- endif -%}
 {%- endfor -%}
 with days as (
     select
@@ -12,7 +22,9 @@ with days as (
         local_day,
         time_zone,
         day_type,
-        row_number() over (order by pole_id, day_number) as key_number
+        row_number() over (
+            order by pole_id, day_number
+        ) as key_number
     from {{ ref('int_pole_days') }}
 ),
 
@@ -48,7 +60,8 @@ window_kw as (
 recent_picks as (
     select *
     from picks
-    where {% for method in limited %}{{ 'or ' if not loop.first }}pool_{{ method }} {% endfor %}
+    where
+        {{ in_limited_pool | join('\n        or ') }}
 ),
 
 picked_slots as (
@@ -87,10 +100,7 @@ slots as (
         days.local_day,
         days.day_type,
         local_slots.slot_ts,
-        {%- for method in unlimited %}
-        unlimited_candidates.days_{{ method }},
-        unlimited_candidates.baseline_{{ method }},
-        {%- endfor %}
+        {{ unlimited_columns | join(',\n        ') }},
         limited_candidates.*
     from days
     inner join {{ ref('int_local_slots') }} as local_slots
@@ -123,9 +133,7 @@ select
     slot_ts,
     method,
     case
-        {%- for method, rule in var('dr_methods').items() if rule.kind == 'high' %}
-        when method = '{{ method }}' then '{{ var("default_dr_window") }}'
-        {%- endfor %}
+        when method in ({{ ranked_by_window | join(', ') }}) then '{{ var("default_dr_window") }}'
         else 'any'
     end as dr_window,
     baseline_kw,

@@ -3,7 +3,9 @@ with days as (
         pole_id,
         day_number,
         day_type,
-        row_number() over (order by pole_id, day_number) as key_number
+        row_number() over (
+            order by pole_id, day_number
+        ) as key_number
     from {{ ref('int_pole_days') }}
 ),
 
