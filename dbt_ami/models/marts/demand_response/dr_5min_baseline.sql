@@ -5,15 +5,15 @@
 {%- set in_limited_pool = [] -%}
 {%- set ranked_by_window = [] -%}
 {%- for method, rule in var('dr_methods').items() -%}
-{%- if rule.kind == 'mean' and rule.pool_w >= var('dr_lookback_days') -%}
-{%- do unlimited.append(method) -%}
-{%- do unlimited_columns.append('unlimited_candidates.days_' ~ method) -%}
-{%- do unlimited_columns.append('unlimited_candidates.baseline_' ~ method) -%}
-{%- else -%}
-{%- do limited.append(method) -%}
-{%- do in_limited_pool.append('pool_' ~ method) -%}
-{%- endif -%}
-{%- if rule.kind == 'high' -%}{%- do ranked_by_window.append("'" ~ method ~ "'") -%}{%- endif -%}
+    {%- if rule.kind == 'mean' and rule.pool_w >= var('dr_lookback_days') -%}
+        {%- do unlimited.append(method) -%}
+        {%- do unlimited_columns.append('unlimited_candidates.days_' ~ method) -%}
+        {%- do unlimited_columns.append('unlimited_candidates.baseline_' ~ method) -%}
+    {%- else -%}
+        {%- do limited.append(method) -%}
+        {%- do in_limited_pool.append('pool_' ~ method) -%}
+    {%- endif -%}
+    {%- if rule.kind == 'high' -%}{%- do ranked_by_window.append("'" ~ method ~ "'") -%}{%- endif -%}
 {%- endfor -%}
 with days as (
     select
