@@ -155,6 +155,21 @@ _TABLE_DESCRIPTIONS: Final = {
 }
 
 
+# Newest reading of the last days, so that BigQuery reads few partitions: `dbt source freshness`.
+_TABLE_CONFIGS: Final[dict[str, dict[str, Any]]] = {
+    "raw_meter_readings": {
+        "config": {
+            "loaded_at_field": "event_ts",
+            "freshness": {
+                "warn_after": {"count": 2, "period": "minute"},
+                "error_after": {"count": 15, "period": "minute"},
+                "filter": "date(event_ts) >= current_date - 3",
+            },
+        }
+    }
+}
+
+
 def dbt_sources() -> str:
     """dbt source definition of the lake, with the Dagster asset each table is."""
     tables = [
@@ -162,6 +177,7 @@ def dbt_sources() -> str:
             "name": table,
             "description": _TABLE_DESCRIPTIONS[table],
             "meta": {"dagster": {"asset_key": [table]}},
+            **_TABLE_CONFIGS.get(table, {}),
             "columns": [{"name": f.name, "description": _described(f)} for f in fields],
         }
         for table, fields in LAKE_TABLES.items()

@@ -61,7 +61,7 @@ def atomic_path(target: Path, *, durable: bool = True) -> Iterator[Path]:
         ) from error
 
 
-def write_bytes(target: Path, content: bytes | Iterable[bytes]) -> None:
+def write_bytes(target: Path, content: bytes | Iterable[bytes | memoryview]) -> None:
     """Write `content`, whole or in pieces, to `target` atomically and durably; raises LakeError."""
     with atomic_path(target) as temporary, temporary.open("wb") as file:
         file.writelines([content] if isinstance(content, bytes) else content)

@@ -36,6 +36,9 @@ from ami_store.sql import file_list, text_literal
 MANIFEST: Final = "manifest.json"
 ABANDONED_AFTER: Final = timedelta(hours=6)
 _LANDED_NAME: Final = re.compile(r"(?P<segment>[A-Za-z0-9_-]+)\.r(?P<rows>\d+)\.parquet")
+_LANDED_STATISTICS: Final = ["event_ts", "meter_id", "pole_id"]
+"""What readers of the landing filter by; the least and largest of all else cost a fifth of a
+landed file's encoding."""
 _MEASURED: Final = (
     "voltage_v",
     "current_a",
@@ -130,8 +133,14 @@ def land(data: DataDir, hour: datetime, segment: str, rows: pa.Table) -> Path:
     if not target.exists():
         write_with(
             target,
-            # Without Arrow's own schema readers get plain texts, however they were held here.
-            lambda path: pq.write_table(rows, path, compression="zstd", store_schema=False),
+            lambda path: pq.write_table(
+                rows,
+                path,
+                compression="zstd",
+                # Without Arrow's own schema readers get plain texts, however they were held here.
+                store_schema=False,
+                write_statistics=_LANDED_STATISTICS,
+            ),
         )
     return target
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -58,6 +59,15 @@ def _check_values(path: Path, table: pa.Table) -> None:
                 f"{path}: line {row + 2}: {field.name} = {column[row].as_py()}: "
                 f"{field.minimum:g} … {field.maximum:g} {field.unit}"
             )
+    for zone in pc.unique(table["time_zone"]).drop_null().to_pylist():
+        try:
+            ZoneInfo(zone)
+        except (OSError, ValueError, KeyError) as error:
+            row = pc.index(table["time_zone"], pa.scalar(zone)).as_py()
+            raise LakeError(
+                f"{path}: line {row + 2}: time_zone = {zone}: no IANA time zone, "
+                "such as Europe/Berlin; leave it empty for the default"
+            ) from error
     backwards = pc.index(pc.greater(table["valid_to"], table["valid_from"]), False).as_py()
     if backwards >= 0:
         raise LakeError(

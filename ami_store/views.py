@@ -76,11 +76,23 @@ def lake_views(data: DataDir) -> dict[str, str]:
     }
 
 
+_HOUR_VERSIONS = pa.schema([("hour_ts", pa.timestamp("us", tz="UTC")), ("version", pa.string())])
+
+
+def compacted_versions(data: DataDir) -> pa.Table:
+    """Every hour with compacted readings and the name of its files, which changes with them."""
+    compacted = [hour for hour in hours(data) if hour.manifest.readings]
+    return pa.table(
+        [[hour.start for hour in compacted], [" ".join(h.manifest.readings) for h in compacted]],
+        schema=_HOUR_VERSIONS,
+    )
+
+
 def create_lake_views(con: duckdb.DuckDBPyConnection, data: DataDir, schema: str = "lake") -> None:
     """Create or replace the lake's tables in `schema`.
 
-    Two views, the registry as the table `meters`, and `listing` with the time before which every
-    commit is seen.
+    Two views, the registry as the table `meters`, the compacted `hours` with the version of each,
+    and `listing` with the time before which every commit is seen.
 
     Raises:
         LakeError: a manifest or the registry is damaged; names the file.
@@ -90,6 +102,9 @@ def create_lake_views(con: duckdb.DuckDBPyConnection, data: DataDir, schema: str
     con.execute(f"CREATE OR REPLACE TABLE {schema}.listing AS SELECT now() AS listed_at")
     for name, body in lake_views(data).items():
         con.execute(f"CREATE OR REPLACE VIEW {schema}.{name} AS {body}")
+    con.register("hour_rows", compacted_versions(data))
+    con.execute(f"CREATE OR REPLACE TABLE {schema}.hours AS SELECT * FROM hour_rows")
+    con.unregister("hour_rows")
     registry = read_registry(data.registry)
     columns = ", ".join(f"{f.name}::{duckdb_type(f.type)} AS {f.name}" for f in REGISTRY_FIELDS)
     con.register("registry_rows", registry)

@@ -21,8 +21,9 @@ import pyarrow as pa
 import pyarrow.ipc
 
 from ami_contract.reading import TIMESTAMP, ContentType
-from beam_jobs.checks import SPLITTERS, reading_texts
-from beam_jobs.decode import content_type_of, read_arrow
+from beam_jobs.checks import SPLITTERS
+from beam_jobs.decode_arrow import read_arrow
+from beam_jobs.decode_parts import content_type_of, texts_of, without
 from beam_jobs.elements import Message, MessageBatch, Refusal
 
 ARROW_SCHEMA: Final[pa.Schema] = pa.schema(
@@ -39,6 +40,9 @@ ARROW_SCHEMA: Final[pa.Schema] = pa.schema(
 READINGS_KEY: Final = b',"readings":['
 """Where the readings of a line begin: attribute values are strings, so nothing before has it."""
 
+LinePieces = tuple[bytes | memoryview, ...]
+"""One line of the archive in pieces."""
+
 _SPLIT: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _LINE_ENDS: Final = bytes.maketrans(b"\r\n", b"  ")
 
@@ -47,12 +51,18 @@ class Archived(NamedTuple):
     """What a batch leaves in the archive.
 
     Attributes:
-        lines: JSON lines of the text messages.
+        pieces: what the JSON lines of the text messages are made of, some pieces a line; those of
+            readings are views of the payloads, since a copy of each costs as much as its write.
         rows: `ARROW_SCHEMA`, one per Arrow message.
     """
 
-    lines: list[bytes]
+    pieces: list[LinePieces]
     rows: pa.Table
+
+    @property
+    def lines(self) -> list[bytes]:
+        """The JSON lines, put together."""
+        return [b"".join(pieces) for pieces in self.pieces]
 
 
 def archived(batch: MessageBatch, refusals: Iterable[Refusal]) -> Archived:
@@ -65,7 +75,7 @@ def archived(batch: MessageBatch, refusals: Iterable[Refusal]) -> Archived:
     for refusal in refusals:
         rows_of_message = refused.setdefault(refusal.message, set())
         rows_of_message.update([None] if refusal.row is None else refusal.rows)
-    lines: list[bytes] = []
+    lines: list[LinePieces] = []
     arrow: list[tuple[Message, bytes]] = []
     for index, message in enumerate(batch.messages):
         rows = refused.get(index, set())
@@ -76,12 +86,12 @@ def archived(batch: MessageBatch, refusals: Iterable[Refusal]) -> Archived:
             payload = without_rows(message.data, rows) if rows else message.data
             if payload:
                 arrow.append((message, payload))
-        elif readings := _readings(content_type, message.data, rows):
-            lines.append(archive_line(message, batch.ingest_ts_of(message), readings))
+        elif readings := _readings(batch, index, content_type, rows):
+            lines.append(_line_pieces(message, batch.ingest_ts_of(message), readings))
     return Archived(lines, arrow_rows(arrow, batch))
 
 
-def archive_line(message: Message, ingest_ts: datetime, readings: bytes) -> bytes:
+def _line_pieces(message: Message, ingest_ts: datetime, readings: bytes | memoryview) -> LinePieces:
     """One line of the archive; `readings` are JSON texts of readings, separated by commas."""
     head = orjson.dumps(
         {
@@ -91,7 +101,7 @@ def archive_line(message: Message, ingest_ts: datetime, readings: bytes) -> byte
             "attributes": message.attributes,
         }
     )
-    return b"".join((head[:-1], READINGS_KEY, readings, b"]}\n"))
+    return head[:-1] + READINGS_KEY, readings, b"]}\n"
 
 
 def arrow_rows(messages: list[tuple[Message, bytes]], batch: MessageBatch) -> pa.Table:
@@ -160,13 +170,19 @@ def utc_text(instant: datetime) -> str:
     return instant.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
-def _readings(content_type: ContentType, data: bytes, refused: set[Any]) -> bytes:
+def _readings(
+    batch: MessageBatch, index: int, content_type: ContentType, refused: set[Any]
+) -> bytes | memoryview:
+    data = batch.messages[index].data
     if not refused and content_type is ContentType.JSON:
-        text = data.strip()
-        readings = text[1:-1] if text.startswith(b"[") else text
-        return readings.translate(_LINE_ENDS) if b"\n" in data or b"\r" in data else readings
-    texts = reading_texts(content_type, data)
+        text = _one_line(data.strip())
+        return memoryview(text)[1:-1] if text.startswith(b"[") else text
+    texts = texts_of(batch, index)
     if texts is None:
         texts = [part.text.encode() for part in SPLITTERS[content_type](data)]
-    kept = [text for row, text in enumerate(texts) if row not in refused]
-    return b",".join(kept).translate(_LINE_ENDS)
+    return _one_line(b",".join(without(texts, refused)))
+
+
+def _one_line(text: bytes) -> bytes:
+    """`text` with blanks for line breaks."""
+    return text.translate(_LINE_ENDS) if b"\n" in text or b"\r" in text else text

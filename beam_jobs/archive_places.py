@@ -23,7 +23,7 @@ from ami_contract.errors import LakeError, ReadingRejected
 from ami_contract.lake import minute_folder
 from beam_jobs.archive import READINGS_KEY, arrow_stream, split_readings, take_rows
 from beam_jobs.checks import split_json
-from beam_jobs.decode import as_wire, read_arrow
+from beam_jobs.decode_arrow import as_wire, read_arrow
 from beam_jobs.timestamps import parse_timestamp
 
 ARCHIVE_MINUTES: Final = (1, 5)

@@ -50,8 +50,11 @@ class RunMetrics:
 
 
 class _FromSpool(beam.DoFn):
-    def process(self, element: str) -> Iterator[Any]:
-        yield from _SPOOL[element]
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def process(self, element: bytes) -> Iterator[Any]:
+        yield from _SPOOL[self._token]
 
 
 class BoundedGraph:
@@ -70,8 +73,9 @@ class BoundedGraph:
         pipeline = beam.Pipeline(runner=FnApiRunner(), options=self._options)
         elements = (
             pipeline
-            | beam.Create([self._token])
-            | "Take" >> beam.ParDo(_FromSpool()).with_output_types(element_type)
+            # `beam.Create` would be two more steps to set up in every run.
+            | beam.Impulse()
+            | "Take" >> beam.ParDo(_FromSpool(self._token)).with_output_types(element_type)
         )
         _ = elements | transform
         self._proto = pipeline.to_runner_api(

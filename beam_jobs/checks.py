@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
@@ -147,19 +147,6 @@ def reading_texts(content_type: ContentType, payload: bytes) -> Sequence[Text] |
         return [_ONE_TEXT.decode(payload)] if payload.startswith(b"{") else None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-
-
-def parts_at(content_type: ContentType, payload: bytes, rows: Iterable[int]) -> dict[int, Part]:
-    """The readings at some rows of a text payload.
-
-    Raises:
-        ReadingRejected: the payload cannot be split.
-    """
-    texts = reading_texts(content_type, payload)
-    if texts is None:
-        parts = SPLITTERS[content_type](payload)
-        return {row: parts[row] for row in rows}
-    return {row: part_of(bytes(texts[row])) for row in rows}
 
 
 def part_of(text: bytes) -> Part:

@@ -47,11 +47,13 @@ class MessageBatch:
         ingest_ts: the batch's one clock reading, UTC: `ingest_ts` and the clock of the checks of
             all its messages that do not bring their own.
         messages: in order of arrival.
+        texts: what the text messages that had to be split were split into, by index.
     """
 
     segment: str
     ingest_ts: datetime
     messages: list[Message]
+    texts: dict[int, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def ingest_ts_of(self, message: Message) -> datetime:
         """`ingest_ts` that the readings of `message` get; also the clock they are checked by."""

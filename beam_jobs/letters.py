@@ -32,7 +32,8 @@ from ami_contract.reading import Attribute, ContentType
 from ami_store.files import TEMPORARY_PREFIX, locked, write_bytes
 from beam_jobs.archive import archived
 from beam_jobs.bounded import BoundedGraph
-from beam_jobs.decode import PayloadBounds, content_type_of, decode
+from beam_jobs.decode import PayloadBounds, decode
+from beam_jobs.decode_parts import content_type_of
 from beam_jobs.elements import Message, MessageBatch
 from beam_jobs.enrich import enrich
 from beam_jobs.layout import commit_archive, unfinished_replays

@@ -22,7 +22,8 @@ from ami_contract.errors import AmiError, ReadingRejected, RejectionCode
 from ami_contract.lake import DataDir
 from beam_jobs.allocator import keep_freed_memory
 from beam_jobs.bounded import BoundedGraph, Distribution, RunMetrics
-from beam_jobs.decode import PayloadBounds, refuse_payload
+from beam_jobs.decode import PayloadBounds
+from beam_jobs.decode_parts import refuse_payload
 from beam_jobs.elements import MessageBatch
 from beam_jobs.intake import Intake, Limits
 from beam_jobs.pipeline import Ingest

@@ -107,7 +107,7 @@ class WriteArchive(beam.PTransform):
             write_archive(data, batch)
             return batch
 
-        return pcoll | beam.Map(archive)
+        return pcoll | beam.Map(archive).with_output_types(Enriched)
 
 
 class WriteLanding(beam.PTransform):

@@ -9,15 +9,15 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import orjson
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.ipc
 
 from ami_contract.lake import DataDir, hour_folder
@@ -28,6 +28,8 @@ from beam_jobs.archive import Archived, archived, utc_text
 from beam_jobs.elements import Enriched, Message, MessageBatch, Refusal
 
 PAYLOAD_PREFIX_BYTES: Final = 4096
+_HOUR_S: Final = 3600
+_HOUR_US: Final = _HOUR_S * 1_000_000
 _ROW_NUMBER: Final = re.compile(r"[0-9]{1,18}")
 
 
@@ -56,9 +58,9 @@ def write_archive(data: DataDir, enriched: Enriched) -> list[Path]:
 def write_archived(data: DataDir, batch: MessageBatch, kept: Archived) -> list[Path]:
     """Archive segments of a batch, one per form (JSON Lines, Arrow) it has. Raises LakeError."""
     written = []
-    if kept.lines:
+    if kept.pieces:
         written.append(_segment(data.archive, batch, "jsonl"))
-        write_bytes(written[-1], kept.lines)
+        write_bytes(written[-1], chain.from_iterable(kept.pieces))
     if kept.rows.num_rows:
         written.append(_segment(data.archive, batch, "arrow"))
         write_with(written[-1], partial(write_arrow_file, kept.rows))
@@ -133,16 +135,18 @@ def write_landing(data: DataDir, segment: str, rows: pa.Table) -> list[Path]:
     """Landed files of `rows` (`ROW_SCHEMA`), one per hour of `event_ts`. Raises LakeError."""
     if not rows.num_rows:
         return []
-    hours = pc.floor_temporal(rows["event_ts"], unit="hour")
-    distinct = pc.unique(hours)
-    if len(distinct) == 1:
-        return [land(data, distinct[0].as_py(), segment, rows)]
-    order = pc.array_sort_indices(hours.combine_chunks().cast(pa.int64()))
-    rows, hours = rows.take(order), hours.take(order)
-    values = hours.cast(pa.int64()).to_numpy()
-    starts = np.flatnonzero(np.diff(values, prepend=values[0] - 1))
-    ends = np.append(starts[1:], len(values))
+    hours = rows["event_ts"].cast(pa.int64()).to_numpy() // _HOUR_US
+    if hours.min() != hours.max():
+        order = np.argsort(hours, kind="stable")
+        rows, hours = rows.take(order), hours[order]
+    starts = np.flatnonzero(np.diff(hours, prepend=hours[0] - 1))
+    ends = np.append(starts[1:], len(hours))
     return [
-        land(data, hours[int(start)].as_py(), segment, rows.slice(start, end - start))
+        land(
+            data,
+            datetime.fromtimestamp(int(hours[start]) * _HOUR_S, UTC),
+            segment,
+            rows.slice(start, end - start),
+        )
         for start, end in zip(starts, ends, strict=True)
     ]

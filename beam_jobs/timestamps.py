@@ -18,6 +18,7 @@ _WITHOUT_ZONE: Final = re.compile(rf"^{_CLOCK}$")
 _IN_UTC: Final = re.compile(
     r"[12][0-9]{3}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{3}|\.[0-9]{6})?Z"
 )
+_LEAST_LENGTH: Final = len("2026-01-31T08:00:01Z")
 _NANOSECONDS: Final = pa.timestamp("ns", "UTC")
 _NANOSECOND_YEARS: Final = range(1678, 2262)
 
@@ -27,6 +28,9 @@ def parse_timestamps(texts: pa.Array) -> pa.Array:
 
     Digits beyond microseconds are cut off. Years outside 1678–2261 read as null.
     """
+    if _end_in_z(texts):
+        with suppress(pa.ArrowInvalid):
+            return pc.cast(pc.cast(texts, _NANOSECONDS), TIMESTAMP, safe=False)
     matching = pc.match_substring_regex(texts, RFC3339)
     if not pc.all(matching).as_py():
         texts = pc.if_else(matching, texts, pa.scalar(None, pa.string()))
@@ -36,6 +40,17 @@ def parse_timestamps(texts: pa.Array) -> pa.Array:
     except pa.ArrowInvalid:
         parsed = pa.array([_parse(text) for text in texts.to_pylist()], _NANOSECONDS)
     return pc.cast(parsed, TIMESTAMP, safe=False)
+
+
+def _end_in_z(texts: pa.Array) -> bool:
+    """Whether all texts have the least length of a timestamp with a zone, and that zone is `Z`.
+
+    What Arrow takes for a timestamp among such texts is RFC 3339; what else it takes (dates, clocks
+    without seconds, zones without a colon) is shorter or ends in a digit. Far cheaper than the
+    pattern.
+    """
+    least = pc.min(pc.binary_length(texts)).as_py()
+    return least is not None and least >= _LEAST_LENGTH and pc.all(pc.ends_with(texts, "Z")).as_py()
 
 
 def _parse(text: str | None) -> pa.Scalar | None:

@@ -19,13 +19,13 @@ from ami_contract.reading import (
     ContentType,
     Field,
 )
-from beam_jobs.checks import Part, parts_at
-from beam_jobs.decode import content_type_of, judge_readings, read_arrow
+from beam_jobs.checks import Part
+from beam_jobs.decode_arrow import read_arrow
+from beam_jobs.decode_parts import content_type_of, judge_readings, parts_at
 from beam_jobs.elements import (
     MESSAGE_COLUMN,
     ROW_COLUMN,
     Decoded,
-    Message,
     MessageBatch,
     Refusal,
     Validated,
@@ -97,7 +97,7 @@ def validate(decoded: Decoded) -> Validated:
         if not pc.all(valid).as_py():
             bad = readings.filter(pc.invert(valid))
             good_after_all, refused = _explain(bad, batch)
-            readings = pa.concat_tables([readings.filter(valid), good_after_all])
+            readings = pa.concat_tables([readings.filter(valid), *good_after_all])
             refusals += refused
     return Validated(batch, readings, gathered(refusals, batch), decoded.unknown_fields)
 
@@ -109,18 +109,17 @@ def _clock(batch: MessageBatch, readings: pa.Table) -> Any:
     return pc.take(clocks, readings[MESSAGE_COLUMN])
 
 
-def _explain(bad: pa.Table, batch: MessageBatch) -> tuple[pa.Table, list[Refusal]]:
+def _explain(bad: pa.Table, batch: MessageBatch) -> tuple[list[pa.Table], list[Refusal]]:
     places: dict[int, list[int]] = {}
     for index, row in zip(
         bad[MESSAGE_COLUMN].to_pylist(), bad[ROW_COLUMN].to_pylist(), strict=True
     ):
         places.setdefault(index, []).append(row)
     judged = [
-        judge_readings(index, _parts(message, rows), batch.ingest_ts_of(message))
+        judge_readings(index, _parts(batch, index, rows), batch.ingest_ts_of(batch.messages[index]))
         for index, rows in places.items()
-        for message in [batch.messages[index]]
     ]
-    good = pa.concat_tables([table for each in judged for table in each.readings])
+    good = [table for each in judged for table in each.readings]
     return good, [refusal for each in judged for refusal in each.refusals]
 
 
@@ -166,10 +165,10 @@ def _run(refusals: list[Refusal], batch: MessageBatch) -> Refusal:
     )
 
 
-def _parts(message: Message, rows: list[int]) -> dict[int, Part]:
-    content_type = content_type_of(message.attributes)
-    if content_type is not ContentType.ARROW:
-        return parts_at(content_type, message.data, rows)
+def _parts(batch: MessageBatch, index: int, rows: list[int]) -> dict[int, Part]:
+    message = batch.messages[index]
+    if content_type_of(message.attributes) is not ContentType.ARROW:
+        return parts_at(batch, index, rows)
     readings = _arrow_readings(message.data, rows)
     return {
         row: Part(_as_json(reading), reading) for row, reading in zip(rows, readings, strict=True)

@@ -4,12 +4,10 @@
 -#}
 {%- macro within_voltage_limits(rms_v, nominal_v) -%}
 (case
-    when {{ nominal_v }} = {{ number_var('en50160_nominal_voltage_v') }}
+    when {{ follows_en50160(nominal_v) }}
         then
             abs({{ rms_v }} - {{ nominal_v }})
             <= {{ number_var('en50160_tolerance_pu') }} * {{ nominal_v }}
-    else
-        {{ rms_v }} * {{ number_var('ansi_base_v') }} / {{ nominal_v }}
-        between {{ number_var('ansi_range_a_min_v') }} and {{ number_var('ansi_range_a_max_v') }}
+    else {{ ansi_range(rms_v, nominal_v) }} = 'a'
 end)
 {%- endmacro -%}

@@ -14,7 +14,17 @@ GROUPS = {
     "edge": {"pubsub_topic", "meters"},
     "ingest": {"ingest_job", "raw_archive", "dead_letter"},
     "lake": {"raw_meter_readings", "compacted_readings"},
-    "monitoring": {"voltage_events", "pole_health_hourly", "minute_agg_pole"},
+    "monitoring": {
+        "voltage_events",
+        "rms_variation_events",
+        "outages",
+        "comm_losses",
+        "pole_events",
+        "feeder_events",
+        "sarfi_indices",
+        "pole_health_hourly",
+        "minute_agg_pole",
+    },
     "demand_response": {"v_5min_pole"},
     "serving": {"published_warehouse"},
 }
@@ -51,10 +61,8 @@ def test_lineage_runs_from_the_topic_to_the_published_warehouse(built: Built) ->
     assert above("stg_meters") == {"meters"}
     assert above("published_warehouse") == {
         "readings",
-        "voltage_events",
-        "pole_health_hourly",
-        "minute_agg_pole",
-        "v_5min_pole",
+        *GROUPS["monitoring"],
+        *GROUPS["demand_response"],
     }
 
 

@@ -90,6 +90,7 @@ def test_an_older_stretch_of_history_widens_the_service_of_a_known_meter(tmp_pat
         (EDITED + ",,", "Expected 12 columns"),
         (EDITED.replace("240.0", ""), "line 2: nominal_voltage_v is empty"),
         (EDITED.replace("m1", ""), "line 2: meter_id is empty"),
+        (EDITED.replace("Europe/Paris", "Paris"), "line 2: time_zone = Paris"),
     ],
 )
 def test_a_bad_value_is_shown_with_its_file(tmp_path: Path, line: str, shown: str) -> None:

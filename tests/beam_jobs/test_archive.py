@@ -143,3 +143,12 @@ def test_archive_and_refusals_together_hold_every_reading_once(
 
     assert sorted(found + [r.payload for r in validated.refusals]) == sorted(sent)
     assert all(orjson.loads(text)["seq"] >= 0 for text in found)
+
+
+def test_the_readings_of_a_line_are_not_copied_from_their_payload() -> None:
+    payload = as_json(reading(1), reading(2))
+    validated = judge(message(payload))
+    ((_, kept, _),) = archived(validated.batch, validated.refusals).pieces
+
+    assert isinstance(kept, memoryview)
+    assert kept.obj is payload

@@ -6,6 +6,7 @@ import json
 import math
 from collections import Counter
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -30,11 +31,15 @@ from ingest_helpers import (
 )
 
 from ami_contract.errors import ReadingRejected
+from ami_contract.lake import DataDir
 from ami_contract.reading import FLAGS, OLDEST_EVENT_TS, READING_FIELDS, Field
-from beam_jobs import decode as decode_module
+from beam_jobs import decode_parts as parts_module
+from beam_jobs import decode_text as decode_module
 from beam_jobs import validate as validate_module
 from beam_jobs.checks import check_reading, split_json, split_ndjson
 from beam_jobs.elements import Message, Validated
+from beam_jobs.enrich import enrich
+from beam_jobs.sinks import write_archive
 
 FULL = reading(reactive_kvar=0.25, freq_hz=60.02, quality_flags=["estimated", "tamper"])
 
@@ -83,6 +88,59 @@ def test_good_json_never_takes_the_slow_path(monkeypatch: pytest.MonkeyPatch) ->
     assert (found.readings.num_rows, found.unknown_fields) == (7, 4)
 
 
+def test_counters_and_nulls_that_are_no_readings_leave_their_payload_on_the_fast_path(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*args: object) -> None:
+        raise AssertionError("a payload was read reading by reading for one bad value")
+
+    monkeypatch.setattr(decode_module, "_judge", refuse)
+    counters = ["1.5", "7.0", "1e3", "-1", "9007199254740991", "9007199254740992", "-0", "1e30"]
+    texts = [json.dumps(reading()).replace('"seq": 1', f'"seq": {text}') for text in counters]
+    found = judge(
+        message(f"[{','.join([*texts, 'null'])}]".encode()),
+        message("\n".join([*texts, "null"]).encode(), NDJSON, identity="2"),
+    )
+
+    refused = [
+        (0, "not_an_integer"),
+        (3, "out_of_range"),
+        (5, "out_of_range"),
+        (7, "out_of_range"),
+        (8, "not_a_reading"),
+    ]
+    assert found.readings["seq"].to_pylist() == [7, 1000, 2**53 - 1, 0] * 2
+    assert found.readings["row"].to_pylist() == [1, 2, 4, 6] * 2
+    assert [(r.message, r.row, r.code) for r in found.refusals] == [
+        (index, row, code) for index in (0, 1) for row, code in refused
+    ]
+
+
+def test_a_payload_with_bad_readings_is_split_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    split: list[bytes] = []
+    original = parts_module.reading_texts
+
+    def watched(content_type: Any, payload: bytes) -> Any:
+        split.append(payload)
+        return original(content_type, payload)
+
+    monkeypatch.setattr(parts_module, "reading_texts", watched)
+    payloads = [
+        as_json(reading(1), reading(2, seq="x"), reading(3, voltage_v=-1), reading(4)),
+        as_json(reading(5), reading(6, voltage_v=-1)),
+    ]
+    validated = judge(*(message(data) for data in payloads))
+    write_archive(DataDir(tmp_path), enrich(validated))
+
+    assert sorted(split) == sorted(payloads)
+    assert [(r.message, r.row) for r in validated.refusals] == [(0, 1), (0, 2), (1, 1)]
+    (segment,) = tmp_path.rglob("*.jsonl")
+    archived = [orjson.loads(line)["readings"] for line in segment.read_bytes().splitlines()]
+    assert [[each["seq"] for each in line] for line in archived] == [[1, 4], [5]]
+
+
 def test_one_bad_payload_among_many_leaves_the_others_on_the_fast_path(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -96,7 +154,7 @@ def test_one_bad_payload_among_many_leaves_the_others_on_the_fast_path(
     monkeypatch.setattr(decode_module, "_judge", watched)
     payloads = [message(as_json(reading(i)), identity=str(i)) for i in range(33)]
     worse = [reading(50 + i, seq="x" if i in (1, 5) else 50 + i) for i in range(8)]
-    payloads[17] = message(as_json(reading(17), reading(18, seq=1.5)), identity="17")
+    payloads[17] = message(as_json(reading(17), reading(18, seq="18")), identity="17")
     payloads[20] = message(as_ndjson(*worse), NDJSON, identity="20")
     found = judge(*payloads)
 

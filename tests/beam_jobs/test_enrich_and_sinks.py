@@ -154,6 +154,18 @@ def test_rows_land_by_the_hour_of_their_event_whatever_their_order(data: DataDir
             assert floor_hour(event_ts) == hour_of_folder(path.parent)
 
 
+def test_landed_files_have_statistics_of_what_readers_filter_by(data: DataDir) -> None:
+    (path,) = landed([reading(1), reading(2)], data)
+    metadata = pq.read_metadata(path)
+    columns = [metadata.row_group(0).column(number) for number in range(metadata.num_columns)]
+
+    assert {c.path_in_schema for c in columns if c.statistics and c.statistics.has_min_max} == {
+        "event_ts",
+        "meter_id",
+        "pole_id",
+    }
+
+
 def test_no_rows_land_in_no_file(data: DataDir) -> None:
     assert write_landing(data, "seg", ROW_SCHEMA.empty_table()) == []
     assert not data.landing.exists()

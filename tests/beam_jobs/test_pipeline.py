@@ -211,3 +211,15 @@ def test_the_same_batch_twice_leaves_the_same_files(data: DataDir) -> None:
     graph.run([MIXED])
 
     assert files_below(data.root) == before
+
+
+class _Unpicklable(bytes):
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise AssertionError("a payload was pickled on its way through the graph")
+
+
+def test_no_step_of_a_local_run_pickles_its_batch(data: DataDir) -> None:
+    payload = _Unpicklable(as_json(reading(1), reading(2, seq=-1)))
+    metrics = BoundedGraph(Ingest(data.root, BOUNDS)).run([batch(message(payload))])
+
+    assert (metrics.counters["stored"], len(dead_letters(data))) == (1, 1)

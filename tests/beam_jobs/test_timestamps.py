@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta, timezone
 
 import pyarrow as pa
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beam_jobs.timestamps import lacks_zone, parse_timestamp, parse_timestamps
+from beam_jobs.timestamps import RFC3339, lacks_zone, parse_timestamp, parse_timestamps
 
 zones = st.integers(-23 * 60 - 59, 23 * 60 + 59).map(lambda m: timezone(timedelta(minutes=m)))
 known_years = st.datetimes(datetime(1970, 1, 2), datetime(2260, 12, 31), timezones=zones)  # noqa: DTZ001
@@ -65,6 +66,10 @@ def test_texts_read_as_python_reads_them(pairs: list[tuple[str, datetime]]) -> N
         "2026-03-01T11:30:00.1234567890Z",
         "2026-03-01T11:30:00,5Z",
         "26-03-01T11:30:00Z",
+        "2026-03-01T11:30:00ZZ",
+        "2026-03-01T11:30:00+01:00Z",
+        "2026-03-01T1130:00.000Z",
+        "+2026-03-01T11:30:00Z",
         "٢٠٢٦-03-01T11:30:00Z",
         " 2026-03-01T11:30:00Z",
         "2026-03-01T11:30:00Z\n",
@@ -120,3 +125,24 @@ def test_only_a_timestamp_without_zone_lacks_one() -> None:
     assert lacks_zone("2026-03-01T11:30:00.123")
     assert not lacks_zone("2026-03-01T11:30:00Z")
     assert not lacks_zone("2026-03-01")
+
+
+@st.composite
+def edited(draw: st.DrawFn) -> str:
+    """A timestamp of at least the least length that ends in Z, with some characters changed."""
+    text = list("2026-03-01T12:50:00.123456789"[: draw(st.integers(19, 29))])
+    for _ in range(draw(st.integers(0, 3))):
+        place = draw(st.integers(0, len(text) - 1))
+        text[place] = draw(st.sampled_from(["", *"0369-+:.,TtZz W\u0663", "00", "Z", "+01:00"]))
+    return "".join(text).ljust(19, "0") + "Z"
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(edited(), min_size=1, max_size=4))
+def test_texts_that_end_in_z_are_taken_exactly_where_the_pattern_takes_them(
+    texts: list[str],
+) -> None:
+    for text, found in zip(texts, parse_timestamps(pa.array(texts)), strict=True):
+        if found.is_valid:
+            assert re.fullmatch(RFC3339, text, re.ASCII)
+        assert found.as_py() == parse(text)

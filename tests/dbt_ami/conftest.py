@@ -23,6 +23,7 @@ from ami_store.lake import compact_hour, compaction_connection, land
 from ami_store.registry import write_registry
 
 from .fleet import Row, build_fleet, registry_rows
+from .fleet_events import build_events_fleet
 from .reference import Reference
 
 ROOT = Path(__file__).parents[2]
@@ -44,9 +45,8 @@ def write_lake(data: DataDir, stored: list[Row], registry: list[Row]) -> None:
     write_registry(data.registry, pa.Table.from_pylist(registry, schema=REGISTRY_SCHEMA))
 
 
-def run_dbt(data: DataDir, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run dbt from a shell's point of view; its target folder lies beside the lake."""
-    command = [
+def _command(data: DataDir, *arguments: str) -> list[str]:
+    return [
         str(Path(sys.executable).with_name("dbt")),
         *arguments,
         "--project-dir",
@@ -59,9 +59,31 @@ def run_dbt(data: DataDir, *arguments: str) -> subprocess.CompletedProcess[str]:
         str(data.root / "logs"),
         "--no-use-colors",
     ]
-    environment = {**os.environ, "AMI_DATA_DIR": str(data.root), "PYTHONPATH": str(ROOT)}
+
+
+def _environment(data: DataDir) -> dict[str, str]:
+    return {**os.environ, "AMI_DATA_DIR": str(data.root), "PYTHONPATH": str(ROOT)}
+
+
+def run_dbt(data: DataDir, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run dbt from a shell's point of view; its target folder lies beside the lake."""
     return subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=240, check=False
+        _command(data, *arguments),
+        env=_environment(data),
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+
+
+def start_dbt(data: DataDir, *arguments: str) -> subprocess.Popen[bytes]:
+    """The same, to be waited for or killed by the caller."""
+    return subprocess.Popen(
+        _command(data, *arguments),
+        env=_environment(data),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
 
 
@@ -73,6 +95,7 @@ class Built:
     con: duckdb.DuckDBPyConnection
     reference: Reference
     stored: list[Row]
+    registry: list[Row]
     output: str
 
     def rows(self, query: str) -> list[dict[str, Any]]:
@@ -87,13 +110,15 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
     """Three random seeds in one lake after `dbt build`, models and tests."""
     data = DataDir(tmp_path_factory.mktemp("lake"))
     meters, stored = build_fleet([1, 2, 3])
-    registry = registry_rows(meters)
+    events_stored, events_registry = build_events_fleet([1, 2])
+    stored += events_stored
+    registry = registry_rows(meters) + events_registry
     write_lake(data, stored, registry)
     done = run_dbt(data, "build")
     assert done.returncode == 0, done.stdout
     con = duckdb.connect(str(data.warehouse), read_only=True)
     con.execute("SET TimeZone = 'UTC'")
-    yield Built(data, con, Reference(stored, registry), stored, done.stdout)
+    yield Built(data, con, Reference(stored, registry), stored, registry, done.stdout)
     con.close()
 
 

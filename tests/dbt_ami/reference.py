@@ -249,7 +249,6 @@ class Reference:
                         "is_open": ended_by == "open",
                         "severity": _severity(pu, duration_s),
                         "ieee1159_class": _ieee1159_class(pu, duration_s),
-                        "superseded_by": None,
                     }
                 )
         return events

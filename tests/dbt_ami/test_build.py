@@ -28,9 +28,22 @@ def test_an_empty_lake_builds_empty_marts(tmp_path: Path) -> None:
         marts = (
             "readings",
             "voltage_events",
+            "rms_variation_events",
+            "outages",
+            "comm_losses",
+            "pole_events",
+            "feeder_events",
+            "sarfi_indices",
             "minute_agg_pole",
             "v_5min_pole",
             "pole_health_hourly",
+            "pole_health_daily",
+            "feeder_health_daily",
+            "voltage_quality_daily",
+            "voltage_quality_weekly",
+            "meter_data_quality_hourly",
+            "dim_meter",
+            "dim_pole",
         )
         for mart in marts:
             assert con.execute(f"select count(*) from {mart}").fetchone() == (0,), mart
@@ -68,7 +81,7 @@ def test_a_steady_house_has_no_event_full_coverage_and_exact_energy(tmp_path: Pa
     ]
     data = DataDir(tmp_path)
     write_lake(data, stored, registry)
-    done = run_dbt(data, "run")
+    done = run_dbt(data, "build", "--resource-type", "model", "--resource-type", "seed")
 
     assert done.returncode == 0, done.stdout
     with duckdb.connect(str(data.warehouse), read_only=True) as con:

@@ -1,3 +1,4 @@
+{{ restated_by_window('int_touched_windows', 'event_ts') }}
 select
     meter_id,
     epoch,
@@ -13,3 +14,4 @@ from {{ ref('readings') }}
 where
     voltage_v < {{ sag_threshold_v('nominal_voltage_v') }}
     and is_received
+    and {{ touched('event_ts', 'int_touched_windows') }}

@@ -2,8 +2,7 @@ with low as (
     select
         *,
         seq - lag(seq) over in_order as seq_step,
-        {{ epoch_us('event_ts') }} - lag({{ epoch_us('event_ts') }}) over in_order as us_step,
-        lead(seq) over in_order as next_seq
+        {{ epoch_us('event_ts') }} - lag({{ epoch_us('event_ts') }}) over in_order as us_step
     from {{ ref('int_low_readings') }}
     window in_order as (
         partition by meter_id, epoch
@@ -28,56 +27,17 @@ gap_samples as (
     {{ explode_range('gaps', 'seq - seq_step + 1', 'seq - 1', 'probe_seq') }}
 ),
 
--- Every seq of which it matters whether it was observed: those inside the gaps, and the neighbours
--- of the low readings that may begin or end a run. One look at the readings answers them all.
-probes as (
-    select
-        meter_id,
-        epoch,
-        probe_seq
-    from gap_samples
-    union distinct
-    select
-        meter_id,
-        epoch,
-        seq - 1 as probe_seq
-    from low
-    where seq_step is null or seq_step > 1
-    union distinct
-    select
-        meter_id,
-        epoch,
-        seq + 1 as probe_seq
-    from low
-    where next_seq is null or next_seq > seq + 1
-),
-
-observed as (
-    select
-        probes.meter_id,
-        probes.epoch,
-        probes.probe_seq,
-        readings.event_ts
-    from {{ ref('readings') }} as readings
-    inner join probes
-        on
-            readings.meter_id = probes.meter_id
-            and readings.epoch = probes.epoch
-            and readings.seq = probes.probe_seq
-    where readings.is_received
-),
-
 refuted_gaps as (
     select distinct
         gap_samples.meter_id,
         gap_samples.epoch,
         gap_samples.seq
     from gap_samples
-    inner join observed
+    inner join {{ ref('int_low_neighbours') }} as observed
         on
             gap_samples.meter_id = observed.meter_id
             and gap_samples.epoch = observed.epoch
-            and gap_samples.probe_seq = observed.probe_seq
+            and gap_samples.probe_seq = observed.seq
 ),
 
 numbered as (
@@ -170,13 +130,13 @@ select
     coalesce(runs.last_gasp_seq >= coalesce(runs.last_powered_seq, -1), false)
         as ends_in_outage
 from runs
-left join observed as reading_before
+left join {{ ref('int_low_neighbours') }} as reading_before
     on
         runs.meter_id = reading_before.meter_id
         and runs.epoch = reading_before.epoch
-        and runs.first_seq - 1 = reading_before.probe_seq
-left join observed as reading_after
+        and runs.first_seq - 1 = reading_before.seq
+left join {{ ref('int_low_neighbours') }} as reading_after
     on
         runs.meter_id = reading_after.meter_id
         and runs.epoch = reading_after.epoch
-        and runs.last_seq + 1 = reading_after.probe_seq
+        and runs.last_seq + 1 = reading_after.seq

@@ -1,22 +1,28 @@
 -- Within a calm hour no two readings lie far enough apart on the clock to begin an epoch, so its
 -- first and last reading stand for all of it; only restless hours are read again.
-with edges as (
+with anchors as (
+    select
+        meter_id,
+        hour_ts,
+        sample_interval_ms,
+        is_restless,
+        greatest({{ us_var('epoch_min_jump_s') }}, 2000 * sample_interval_ms) as jump_us
+    from {{ ref('int_meter_hour_anchors') }}
+),
+
+calm_hours as (
     select
         edges.meter_id,
-        edges.hour_ts,
         edges.first_event_ts,
         edges.last_event_ts,
         edges.first_seq,
         edges.last_seq,
-        intervals.sample_interval_ms,
-        greatest({{ us_var('epoch_min_jump_s') }}, 2000 * intervals.sample_interval_ms) as jump_us,
-        edges.clock_resets > 0
-        or edges.anchor_range_us
-        > greatest({{ us_var('epoch_min_jump_s') }}, 2000 * intervals.sample_interval_ms)
-            as is_restless
+        anchors.sample_interval_ms,
+        anchors.jump_us
     from {{ ref('int_meter_hour_edges') }} as edges
-    inner join {{ ref('int_meter_intervals') }} as intervals
-        on edges.meter_id = intervals.meter_id
+    inner join anchors
+        on edges.meter_id = anchors.meter_id and edges.hour_ts = anchors.hour_ts
+    where not anchors.is_restless
 ),
 
 points as (
@@ -27,8 +33,7 @@ points as (
         false as is_clock_reset,
         sample_interval_ms,
         jump_us
-    from edges
-    where not is_restless
+    from calm_hours
     union all
     select
         meter_id,
@@ -37,22 +42,20 @@ points as (
         false as is_clock_reset,
         sample_interval_ms,
         jump_us
-    from edges
-    where not is_restless
+    from calm_hours
     union all
     select
         readings.meter_id,
         readings.event_ts,
         readings.seq,
-        {{ has_flag('readings.quality_flags', 'clock_reset') }} as is_clock_reset,
-        edges.sample_interval_ms,
-        edges.jump_us
-    from {{ ref('stg_readings') }} as readings
-    inner join edges
+        readings.is_clock_reset,
+        anchors.sample_interval_ms,
+        anchors.jump_us
+    from {{ ref('int_restless_readings') }} as readings
+    inner join anchors
         on
-            readings.meter_id = edges.meter_id
-            and {{ floor_time('readings.event_ts', 3600) }} = edges.hour_ts
-    where edges.is_restless
+            readings.meter_id = anchors.meter_id
+            and {{ floor_time('readings.event_ts', 3600) }} = anchors.hour_ts
 ),
 
 steps as (

@@ -1,21 +1,7 @@
-with anchored as (
-    select
-        readings.meter_id,
-        readings.pole_id,
-        readings.event_ts,
-        readings.seq,
-        {{ floor_time('readings.event_ts', 3600) }} as hour_ts,
-        {{ epoch_us('readings.event_ts') }}
-        - {{ samples_us('readings.seq', 'intervals.sample_interval_ms') }} as anchor_us,
-        {{ has_flag('readings.quality_flags', 'clock_reset') }} as is_clock_reset
-    from {{ ref('stg_readings') }} as readings
-    inner join {{ ref('int_meter_intervals') }} as intervals
-        on readings.meter_id = intervals.meter_id
-)
-
+{{ restated_by_window('int_landed_windows', 'hour_ts') }}
 select
     meter_id,
-    hour_ts,
+    {{ floor_time('event_ts', 3600) }} as hour_ts,
     max(pole_id) as pole_id,
     count(*) as stored_readings,
     min(event_ts) as first_event_ts,
@@ -24,7 +10,7 @@ select
     max_by(seq, event_ts) as last_seq,
     min(seq) as min_seq,
     max(seq) as max_seq,
-    max(anchor_us) - min(anchor_us) as anchor_range_us,
-    {{ count_where('is_clock_reset') }} as clock_resets
-from anchored
-group by meter_id, hour_ts
+    {{ count_where(has_flag('quality_flags', 'clock_reset')) }} as clock_resets
+from {{ ref('stg_readings') }}
+where {{ touched('event_ts', 'int_landed_windows') }}
+group by meter_id, {{ floor_time('event_ts', 3600) }}

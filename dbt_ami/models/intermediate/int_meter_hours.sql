@@ -3,7 +3,7 @@ with measured as (
     select
         meter_id,
         pole_id,
-        {{ floor_time('minute_ts', 3600) }} as hour_ts,
+        hour_ts,
         max(nominal_voltage_v) as nominal_voltage_v,
         cast(sum(received_readings) as {{ dbt.type_bigint() }}) as received,
         cast(sum(low_readings) as {{ dbt.type_bigint() }}) as low_readings,
@@ -16,24 +16,8 @@ with measured as (
         sum(energy_kwh) as energy_kwh,
         sum(reactive_kvarh) as reactive_kvarh,
         sum(pieces_without_reactive) > 0 as lacks_reactive
-    from {{ ref('int_meter_minutes') }}
-    group by meter_id, pole_id, {{ floor_time('minute_ts', 3600) }}
-),
-
-counters as (
-    select
-        meter_id,
-        pole_id,
-        epoch,
-        {{ floor_time('minute_ts', 3600) }} as hour_ts,
-        max(sample_interval_ms) as sample_interval_ms,
-        min(min_seq) as min_seq,
-        max(max_seq) as max_seq,
-        max(last_event_ts) as last_event_ts,
-        cast(sum(stored_readings) as {{ dbt.type_bigint() }}) as stored_readings
-    from {{ ref('int_meter_minutes') }}
-    where stored_readings > 0
-    group by meter_id, pole_id, epoch, {{ floor_time('minute_ts', 3600) }}
+    from {{ ref('int_meter_hour_parts') }}
+    group by meter_id, pole_id, hour_ts
 ),
 
 neighbours as (
@@ -45,7 +29,8 @@ neighbours as (
         max_seq - min_seq + 1 - stored_readings as hole_within,
         min_seq - 1 - lag(max_seq) over in_order as hole_before,
         {{ epoch_us('lag(last_event_ts) over in_order') }} as before_us
-    from counters
+    from {{ ref('int_meter_hour_parts') }}
+    where stored_readings > 0
     window in_order as (
         partition by meter_id, epoch
         order by hour_ts, min_seq

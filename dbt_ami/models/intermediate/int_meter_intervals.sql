@@ -1,5 +1,5 @@
 with seen as (
-    select distinct meter_id from {{ ref('stg_readings') }}
+    select distinct meter_id from {{ ref('int_meter_hour_edges') }}
 ),
 
 registered as (
@@ -15,37 +15,66 @@ registered as (
         ) = 1
 ),
 
-undeclared as (
-    select seen.meter_id
-    from seen
-    left join registered on seen.meter_id = registered.meter_id
-    where registered.meter_id is null
-),
-
-steps as (
+steps_over_hours as (
     select
-        readings.meter_id,
-        {{ epoch_us('readings.event_ts') }}
-        - lag({{ epoch_us('readings.event_ts') }}) over in_order as step_us,
-        readings.seq - lag(readings.seq) over in_order as seq_step
-    from {{ ref('stg_readings') }} as readings
-    inner join undeclared on readings.meter_id = undeclared.meter_id
+        edges.meter_id,
+        {{ epoch_us('edges.first_event_ts') }}
+        - lag({{ epoch_us('edges.last_event_ts') }}) over in_order as step_us,
+        edges.first_seq - lag(edges.last_seq) over in_order as seq_step
+    from {{ ref('int_meter_hour_edges') }} as edges
+    left join registered on edges.meter_id = registered.meter_id
+    where registered.meter_id is null
     window in_order as (
-        partition by readings.meter_id
-        order by readings.event_ts, readings.seq
+        partition by edges.meter_id
+        order by edges.hour_ts
     )
 ),
 
-consecutive_steps as (
+counted_steps as (
     select
         meter_id,
-        step_us
-    from steps
+        step_us,
+        steps
+    from {{ ref('int_undeclared_steps') }}
+    union all
+    select
+        meter_id,
+        step_us,
+        1 as steps
+    from steps_over_hours
     where seq_step = 1 and step_us > 0
 ),
 
+ranked as (
+    select
+        meter_id,
+        step_us,
+        sum(steps) over (
+            partition by meter_id
+            order by step_us
+            rows between unbounded preceding and current row
+        ) as steps_up_to,
+        sum(steps) over (partition by meter_id) as all_steps
+    from (
+        select
+            meter_id,
+            step_us,
+            sum(steps) as steps
+        from counted_steps
+        group by meter_id, step_us
+    ) as grouped
+),
+
+-- The two steps in the middle of all, which are one and the same for an odd number of them.
 measured as (
-    {{ group_quantiles('consecutive_steps', ['meter_id'], 'step_us', {'median_us': 0.5}) }}
+    select
+        meter_id,
+        (
+            min(case when steps_up_to * 2 >= all_steps then step_us end)
+            + min(case when steps_up_to * 2 > all_steps then step_us end)
+        ) / cast(2 as {{ type_double() }}) as median_us
+    from ranked
+    group by meter_id
 ),
 
 meters as (

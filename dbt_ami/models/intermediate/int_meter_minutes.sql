@@ -1,3 +1,4 @@
+{{ restated_by_window('int_touched_windows', 'reading_hour_ts') }}
 with spans as (
     select
         meter_id,
@@ -11,9 +12,11 @@ with spans as (
         nominal_voltage_v,
         sample_interval_ms,
         is_received,
+        {{ floor_time('event_ts', 3600) }} as reading_hour_ts,
         {{ epoch_us('event_ts') }} as from_us,
         {{ epoch_us('event_ts') }} + sample_interval_ms * 1000 as to_us
     from {{ ref('readings') }}
+    where {{ touched('event_ts', 'int_touched_windows') }}
 ),
 
 exploded as (
@@ -45,6 +48,7 @@ select
     pole_id,
     epoch,
     {{ timestamp_of_us('minute_number * 60000000') }} as minute_ts,
+    reading_hour_ts,
     max(nominal_voltage_v) as nominal_voltage_v,
     max(sample_interval_ms) as sample_interval_ms,
     {{ count_where('is_start') }} as stored_readings,
@@ -68,4 +72,4 @@ select
     sum(reactive_kvar * covered_us) / cast(3600000000 as {{ type_double() }}) as reactive_kvarh,
     {{ count_where('covered_us > 0 and reactive_kvar is null') }} as pieces_without_reactive
 from pieces
-group by meter_id, pole_id, epoch, minute_number
+group by meter_id, pole_id, epoch, minute_number, reading_hour_ts

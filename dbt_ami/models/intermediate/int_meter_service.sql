@@ -32,11 +32,59 @@ registered_periods as (
 seen as (
     select
         meter_id,
-        max_by(pole_id, last_event_ts) as pole_id,
-        min(first_event_ts) as first_event_ts,
         max(last_event_ts) as last_event_ts
     from {{ ref('int_meter_hour_edges') }}
     group by meter_id
+),
+
+-- What a meter that the registry does not know shows of its service: stretches of readings without
+-- a long silence. A clock that fell back to its first day makes a stretch of its own.
+stretch_hours as (
+    select
+        edges.meter_id,
+        edges.pole_id,
+        edges.first_event_ts,
+        edges.last_event_ts,
+        case
+            when
+                {{ epoch_us('edges.first_event_ts') }}
+                - lag({{ epoch_us('edges.last_event_ts') }}) over in_order
+                <= {{ var('unregistered_max_silence_days') }} * {{ 86400 * 1000000 }} then 0
+            else 1
+        end as begins
+    from {{ ref('int_meter_hour_edges') }} as edges
+    left join registered on edges.meter_id = registered.meter_id
+    where registered.meter_id is null
+    window in_order as (
+        partition by edges.meter_id
+        order by edges.hour_ts
+    )
+),
+
+numbered_hours as (
+    select
+        *,
+        sum(begins) over (
+            partition by meter_id
+            order by first_event_ts
+            rows between unbounded preceding and current row
+        ) as stretch
+    from stretch_hours
+),
+
+stretches as (
+    select
+        meter_id,
+        stretch,
+        max_by(pole_id, last_event_ts) as pole_id,
+        min(first_event_ts) as first_event_ts,
+        max(last_event_ts) as last_event_ts,
+        lead(min(first_event_ts)) over (
+            partition by meter_id
+            order by stretch
+        ) as next_from
+    from numbered_hours
+    group by meter_id, stretch
 ),
 
 periods as (
@@ -58,21 +106,27 @@ periods as (
     from registered_periods
     union all
     select
-        seen.meter_id,
-        seen.pole_id,
+        stretches.meter_id,
+        stretches.pole_id,
         cast(null as {{ dbt.type_string() }}) as transformer_id,
         cast(null as {{ dbt.type_string() }}) as feeder_id,
         {{ number_var('nominal_voltage_v_default') }} as nominal_voltage_v,
         cast(null as {{ type_double() }}) as rated_kva,
         cast(null as {{ dbt.type_string() }}) as time_zone,
         false as is_registered,
-        seen.first_event_ts as service_from,
-        {{ far_future() }} as service_to,
-        {{ far_past() }} as attributes_from,
-        {{ far_future() }} as attributes_to
-    from seen
-    left join registered on seen.meter_id = registered.meter_id
-    where registered.meter_id is null
+        stretches.first_event_ts as service_from,
+        case
+            when stretches.next_from is null then {{ far_future() }}
+            else {{ timestamp_of_us(
+                epoch_us('stretches.last_event_ts') ~ ' + intervals.sample_interval_ms * 1000'
+            ) }}
+        end as service_to,
+        case when stretches.stretch = 1 then {{ far_past() }} else stretches.first_event_ts end
+            as attributes_from,
+        coalesce(stretches.next_from, {{ far_future() }}) as attributes_to
+    from stretches
+    inner join {{ ref('int_meter_intervals') }} as intervals
+        on stretches.meter_id = intervals.meter_id
 )
 
 select

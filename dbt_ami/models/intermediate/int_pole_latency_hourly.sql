@@ -1,3 +1,4 @@
+{{ restated_by_window('int_touched_windows', 'hour_ts') }}
 with latencies as (
     select
         pole_id,
@@ -5,7 +6,7 @@ with latencies as (
         ({{ epoch_us('ingest_ts') }} - {{ epoch_us('event_ts') }})
         / cast(1000000 as {{ type_double() }}) as latency_s
     from {{ ref('readings') }}
-    where is_received
+    where is_received and {{ touched('event_ts', 'int_touched_windows') }}
 )
 
 {{ group_quantiles(

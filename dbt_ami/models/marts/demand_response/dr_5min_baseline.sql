@@ -13,7 +13,7 @@
         {%- do limited.append(method) -%}
         {%- do in_limited_pool.append('pool_' ~ method) -%}
     {%- endif -%}
-    {%- if rule.kind == 'high' -%}{%- do ranked_by_window.append("'" ~ method ~ "'") -%}{%- endif -%}
+    {%- do ranked_by_window.append("'" ~ method ~ "'") if rule.kind == 'high' -%}
 {%- endfor -%}
 with days as (
     select

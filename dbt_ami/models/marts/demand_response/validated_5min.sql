@@ -43,7 +43,7 @@ days_to_fill as (
         judged.day_number,
         days.day_type
     from judged
-    inner join {{ ref('int_meter_days') }} as days
+    inner join {{ ref('int_meter_like_days') }} as days
         on
             judged.meter_id = days.meter_id
             and judged.pole_id = days.pole_id
@@ -65,7 +65,7 @@ like_days as (
             order by candidates.day_number desc
         ) as recency_rank
     from days_to_fill
-    inner join {{ ref('int_meter_days') }} as candidates
+    inner join {{ ref('int_meter_like_days') }} as candidates
         on
             days_to_fill.meter_id = candidates.meter_id
             and days_to_fill.pole_id = candidates.pole_id

@@ -10,7 +10,7 @@ newest as (
     select
         meter_id,
         max(last_received_ts) as last_received_ts
-    from {{ ref('int_meter_minutes') }}
+    from {{ ref('int_meter_hour_parts') }}
     group by meter_id
 ),
 
@@ -63,6 +63,5 @@ select
     ended_by = 'open' as is_open,
     {{ sag_severity('min_voltage_pu', 'duration_s') }} as severity,
     {{ ieee1159_low_class('min_voltage_pu', 'duration_s') }} as ieee1159_class,
-    scope,
-    cast(null as {{ dbt.type_string() }}) as superseded_by
+    scope
 from ended

@@ -1,0 +1,16 @@
+{#-
+  Digest of what decides the numbers beside the readings: the text of every model and the
+  thresholds, those of the command line included. The text of macros is not in it.
+-#}
+{%- macro build_digest() -%}
+{%- set parts = [invocation_args_dict.get('vars') | string] -%}
+{%- for node in graph.nodes.values() | sort(attribute='unique_id') -%}
+    {%- if node.resource_type == 'model' and node.package_name == 'ami' -%}
+        {%- do parts.append(node.unique_id ~ node.checksum.checksum) -%}
+        {%- if node.name == 'int_landed_windows' -%}
+            {%- do parts.append(node.config.meta | string) -%}
+        {%- endif -%}
+    {%- endif -%}
+{%- endfor -%}
+{{ return(local_md5(parts | join('|'))) }}
+{%- endmacro -%}

@@ -1,0 +1,44 @@
+{#-
+  Whether `timestamp` lies in one of the windows that `relation` lists in `column`. The windows are
+  written out as ranges, so that only their files (partitions) are read. Everything lies in them
+  when dbt only compiles.
+-#}
+{%- macro in_windows(timestamp, relation, column='window_ts') -%}
+{%- set longest_list = 200 -%}
+{%- if not is_building() -%}
+true
+{%- else -%}
+    {%- set listed = run_query(
+        'select distinct ' ~ int_div(epoch_us(column), window_s() * 1000000)
+        ~ ' as window_number from ' ~ relation ~ ' order by 1'
+    ).columns[0].values() | map('int') | list -%}
+    {%- set ranges = [] -%}
+    {%- for number in listed -%}
+        {%- if ranges and ranges[-1][1] == number -%}
+            {%- do ranges[-1].append(number + 1) -%}
+            {%- do ranges[-1].pop(1) -%}
+        {%- else -%}
+            {%- do ranges.append([number, number + 1]) -%}
+        {%- endif -%}
+    {%- endfor -%}
+    {%- set window_us = window_s() * 1000000 -%}
+    {%- if not ranges -%}
+false
+    {%- elif ranges | length > longest_list -%}
+(
+    {{ timestamp }} >= {{ timestamp_of_us(ranges[0][0] * window_us) }}
+    and {{ timestamp }} < {{ timestamp_of_us(ranges[-1][1] * window_us) }}
+    and {{ window_of(timestamp) }} in (select {{ window_of(column) }} from {{ relation }})
+)
+    {%- else -%}
+(
+        {%- for first, last in ranges %}
+    {{ 'or ' if not loop.first }}(
+        {{ timestamp }} >= {{ timestamp_of_us(first * window_us) }}
+        and {{ timestamp }} < {{ timestamp_of_us(last * window_us) }}
+    )
+        {%- endfor %}
+)
+    {%- endif -%}
+{%- endif -%}
+{%- endmacro -%}

@@ -1,0 +1,12 @@
+{#-
+  Whether `timestamp` lies in a window that this run restates: one that the model `windows` lists,
+  any window where the model is built whole.
+-#}
+{%- macro touched(timestamp, windows) -%}
+{#- A unit test restates everything, and names only what it reads. -#}
+{%- if model.resource_type == 'unit_test' -%}true
+{%- else -%}
+    {%- set relation = ref(windows) -%}
+    {%- if is_incremental() -%}{{ in_windows(timestamp, relation) }}{%- else -%}true{%- endif -%}
+{%- endif -%}
+{%- endmacro -%}

@@ -1,0 +1,67 @@
+{{ restated_by_window('int_probed_windows', 'event_ts') }}
+with low as (
+    select
+        *,
+        seq - lag(seq) over in_order as seq_step,
+        {{ epoch_us('event_ts') }} - lag({{ epoch_us('event_ts') }}) over in_order as us_step,
+        lead(seq) over in_order as next_seq
+    from {{ ref('int_low_readings') }}
+    window in_order as (
+        partition by meter_id, epoch
+        order by seq
+    )
+),
+
+-- Gaps that may be bridged, if nothing was observed inside them.
+gaps as (
+    select
+        meter_id,
+        epoch,
+        seq,
+        seq_step
+    from low
+    where
+        seq_step > 1
+        and {{ may_join_low_run('seq_step', 'us_step', 'sample_interval_ms') }}
+),
+
+gap_samples as (
+    {{ explode_range('gaps', 'seq - seq_step + 1', 'seq - 1', 'probe_seq') }}
+),
+
+-- Every seq of which it matters whether it was observed: those inside the gaps, and the neighbours
+-- of the low readings that may begin or end a run. One look at the readings answers them all.
+probes as (
+    select
+        meter_id,
+        epoch,
+        probe_seq
+    from gap_samples
+    union distinct
+    select
+        meter_id,
+        epoch,
+        seq - 1 as probe_seq
+    from low
+    where seq_step is null or seq_step > 1
+    union distinct
+    select
+        meter_id,
+        epoch,
+        seq + 1 as probe_seq
+    from low
+    where next_seq is null or next_seq > seq + 1
+)
+
+select
+    readings.meter_id,
+    readings.epoch,
+    readings.seq,
+    readings.event_ts
+from {{ ref('readings') }} as readings
+inner join probes
+    on
+        readings.meter_id = probes.meter_id
+        and readings.epoch = probes.epoch
+        and readings.seq = probes.probe_seq
+where readings.is_received and {{ touched('readings.event_ts', 'int_probed_windows') }}
