@@ -181,7 +181,7 @@ def write_world(data: DataDir, world: World) -> None:
             [end],
         )
         con.execute("create table int_lake_range as select ?::timestamptz as watermark_ts", [end])
-        con.execute("create table int_confirmed_outages as select * from arrow_gone")
+        con.execute("create table outages as select * from arrow_gone")
         con.execute(
             "create table holidays as select day, 'all' as zone, '' as name from arrow_holidays"
         )

@@ -47,7 +47,7 @@ def built_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BuiltWorld
     data = DataDir(tmp_path_factory.mktemp("dr"))
     world = random_world(7)
     write_world(data, world)
-    done = run_dbt(data, "run", "--select", *DR_MODELS, "--exclude", "int_confirmed_outages")
+    done = run_dbt(data, "run", "--select", *DR_MODELS)
     assert done.returncode == 0, done.stdout
     con = duckdb.connect(str(data.warehouse), read_only=True)
     con.execute("SET TimeZone = 'UTC'")

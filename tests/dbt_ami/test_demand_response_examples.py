@@ -79,7 +79,7 @@ def con(tmp_path_factory: pytest.TempPathFactory) -> Iterator[duckdb.DuckDBPyCon
             "update dr_events set pole_ids = 'plain; new', event_id = 'both' where event_id = 'new'"
         )
         writing.execute("delete from dr_events where event_id = 'plain'")
-    done = run_dbt(data, "run", "--select", *DR_MODELS, "--exclude", "int_confirmed_outages")
+    done = run_dbt(data, "run", "--select", *DR_MODELS)
     assert done.returncode == 0, done.stdout
     reading = duckdb.connect(str(data.warehouse), read_only=True)
     yield reading

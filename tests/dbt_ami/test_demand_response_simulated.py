@@ -26,7 +26,7 @@ ZONE = "America/Los_Angeles"
 FIRST = datetime(2026, 6, 1, 7, tzinfo=UTC)
 DAYS = 74
 STEP_S = 60
-NOT_NEEDED = ("int_confirmed_outages", "dr_5min_baseline", "dr_candidate_days")
+NOT_NEEDED = ("dr_5min_baseline", "dr_candidate_days")
 EVENT_DAYS = (4, 6, 11, 13)
 """Of August: Tuesdays and Thursdays, 17:00 to 19:00 local."""
 

@@ -4,7 +4,7 @@ with spans as (
         outages.pole_id,
         {{ epoch_us('outages.start_ts') }} as from_us,
         {{ epoch_us('coalesce(outages.end_ts, lake.watermark_ts)') }} as to_us
-    from {{ ref('int_confirmed_outages') }} as outages
+    from {{ ref('outages') }} as outages
     cross join {{ ref('int_lake_range') }} as lake
 ),
 
