@@ -41,13 +41,13 @@ days_to_fill as (
         judged.meter_id,
         judged.pole_id,
         judged.day_number,
-        days.day_type
+        of_meter.day_type
     from judged
-    inner join {{ ref('int_meter_like_days') }} as days
+    inner join {{ ref('int_meter_like_days') }} as of_meter
         on
-            judged.meter_id = days.meter_id
-            and judged.pole_id = days.pole_id
-            and judged.day_number = days.day_number
+            judged.meter_id = of_meter.meter_id
+            and judged.pole_id = of_meter.pole_id
+            and judged.day_number = of_meter.day_number
     where judged.is_unmeasured and not judged.is_short_gap
 ),
 
@@ -156,7 +156,7 @@ select
         else 'missing'
     end as status,
     reason,
-    '{{ var("vee_version") }}' as version,
+    '{{ var("vee_version") }}' as version,  -- noqa: RF04
     in_service_s,
     least(known_s, in_service_s) / nullif(in_service_s, 0) as coverage
 from reasoned
