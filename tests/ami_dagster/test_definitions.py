@@ -23,8 +23,15 @@ GROUPS = {
         "feeder_events",
         "sarfi_indices",
         "pole_health_hourly",
+        "pole_health_daily",
+        "feeder_health_daily",
+        "voltage_quality_daily",
+        "voltage_quality_weekly",
+        "meter_data_quality_hourly",
+        "superseded_events",
         "minute_agg_pole",
     },
+    "dimensions": {"dim_meter", "dim_pole"},
     "demand_response": {
         "holidays",
         "dr_events",
@@ -74,6 +81,7 @@ def test_lineage_runs_from_the_topic_to_the_published_warehouse(built: Built) ->
         "readings",
         *GROUPS["monitoring"],
         *GROUPS["demand_response"],
+        *GROUPS["dimensions"],
     }
 
 
