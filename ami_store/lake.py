@@ -104,7 +104,8 @@ class Hour:
     @property
     def is_compacted(self) -> bool:
         """Whether all that has landed is merged into files of today's layout."""
-        return not self.pending and self.manifest.layout == LAYOUT
+        is_current = not self.manifest.readings or self.manifest.layout == LAYOUT
+        return not self.pending and is_current
 
     @property
     def digest(self) -> str:

@@ -31,8 +31,19 @@ GROUPS = {
         "superseded_events",
         "minute_agg_pole",
     },
-    "demand_response": {"v_5min_pole"},
     "dimensions": {"dim_meter", "dim_pole"},
+    "demand_response": {
+        "holidays",
+        "dr_events",
+        "validated_5min",
+        "v_5min_pole",
+        "dr_candidate_days",
+        "dr_5min_baseline",
+        "dr_event_performance",
+        "dr_event_summary",
+        "dr_event_totals",
+        "dr_baseline_accuracy",
+    },
     "serving": {"published_warehouse"},
 }
 

@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from .reference_dr import MeterSlot, World, fill_pole_power
+
 Row = dict[str, Any]
 HOUR_US = 3_600_000_000
 
@@ -349,54 +351,78 @@ class Reference:
         service = self.service[meter_id]
         return max(0, min(end, service.to_us) - max(start, service.from_us))
 
+    def outages(self) -> dict[str, list[tuple[datetime, datetime]]]:
+        """Confirmed outages by meter, from last gasp to return or watermark."""
+        found: dict[str, list[tuple[datetime, datetime]]] = {}
+        for meter_id, rows in self.by_meter.items():
+            start = None
+            found[meter_id] = []
+            for row in (r for r in rows if r["received"]):
+                if start is not None and row["voltage_v"] >= 0.1 * row["nominal"]:
+                    found[meter_id].append((start, row["event_ts"]))
+                    start = None
+                if "last_gasp" in row["quality_flags"] and start is None:
+                    start = row["event_ts"]
+            if start is not None:
+                found[meter_id].append((start, at(self.watermark_us)))
+        return found
+
     def five_minutes(self) -> dict[tuple[str, datetime], Row]:
         """`v_5min_pole` by (pole, slot)."""
         slot_us = 300_000_000
         covered = self._covered(slot_us)
+        outages = self.outages()
         meters_of: dict[str, set[str]] = defaultdict(set)
         for service in self.service.values():
             meters_of[service.pole_id].add(service.meter_id)
         for pole_id, meter_id, _ in covered:
             meters_of[pole_id].add(meter_id)
         volts: dict[tuple[str, int], list[float]] = defaultdict(list)
-        hours = {(pole_id, slot // HOUR_US) for pole_id, _, slot in covered}
+        days = {(pole_id, slot // (24 * HOUR_US)) for pole_id, _, slot in covered}
         for rows in self.by_meter.values():
             for row in rows:
-                hours.add((row["pole_id"], us(row["event_ts"]) // HOUR_US))
+                days.add((row["pole_id"], us(row["event_ts"]) // (24 * HOUR_US)))
                 if row["received"]:
                     slot = us(row["event_ts"]) // slot_us * slot_us
                     volts[row["pole_id"], slot].append(row["voltage_v"])
-        out: dict[tuple[str, datetime], Row] = {}
-        for pole_id, hour in hours:
-            for slot in range(hour * HOUR_US, (hour + 1) * HOUR_US, slot_us):
-                power, measured, present, length, service_us = 0.0, 0, 0, 0.0, 0
-                good_us, energy, seen = 0.0, 0.0, False
+        meters: dict[tuple[str, str], dict[datetime, MeterSlot]] = defaultdict(dict)
+        for pole_id, day in days:
+            for slot in range(day * 24 * HOUR_US, (day + 1) * 24 * HOUR_US, slot_us):
                 for meter_id in meters_of[pole_id]:
                     own_us = self._in_service_us(meter_id, slot, slot + slot_us)
                     cell = covered.get((pole_id, meter_id, slot))
-                    seen |= cell is not None or own_us > 0
-                    present += own_us > 0
-                    service_us += own_us
-                    if cell is None:
-                        continue
-                    energy += cell[1] / 3.6e9
-                    length += min(cell[0], own_us)
-                    if own_us > 0 and cell[0] >= 0.8 * own_us:
-                        measured += 1
-                        power += cell[1] / cell[0]
-                        good_us += min(cell[0], own_us)
-                if not seen:
-                    continue
-                samples = volts[pole_id, slot]
-                complete = measured == present and good_us >= 0.9 * service_us
-                out[pole_id, at(slot)] = {
-                    "power_kw": power if measured else None,
-                    "kwh": power / 12 if measured else None,
-                    "covered_kwh": energy,
-                    "measured_meters": measured,
-                    "meters_in_service": present,
-                    "coverage": length / service_us if service_us else None,
-                    "dr_power_kw": power if measured and complete else None,
+                    if cell is not None or own_us > 0:
+                        read_us, energy, _ = cell or (0, 0.0, 0.0)
+                        meters[pole_id, meter_id][at(slot)] = MeterSlot(
+                            energy / 3.6e9, read_us / 1e6, own_us / 1e6
+                        )
+        world = World({pole: "UTC" for pole, _ in meters}, meters, outages, set(), [])
+        values = fill_pole_power(world)
+        out: dict[tuple[str, datetime], Row] = {}
+        for pole_id, slots in world.pole_kw.items():
+            for slot_ts, dr_power_kw in slots.items():
+                of_slot = [
+                    (values[key][slot_ts], meters[key][slot_ts])
+                    for key in meters
+                    if key[0] == pole_id and slot_ts in meters[key]
+                ]
+                present = [(v, m) for v, m in of_slot if m.in_service_s > 0]
+                kws = [v[2] for v, _ in of_slot if v[2] is not None]
+                service_s = sum(m.in_service_s for _, m in of_slot)
+                samples = volts[pole_id, us(slot_ts)]
+                out[pole_id, slot_ts] = {
+                    "power_kw": sum(kws) if kws else None,
+                    "kwh": sum(kws) / 12 if kws else None,
+                    "covered_kwh": sum(m.covered_kwh for _, m in of_slot),
+                    "measured_meters": sum(v[0] == "measured" for v, _ in present),
+                    "estimated_meters": sum(v[0] == "estimated" for v, _ in present),
+                    "missing_meters": sum(v[0] == "missing" for v, _ in present),
+                    "meters_in_service": len(present),
+                    "coverage": sum(min(m.covered_s, m.in_service_s) for _, m in of_slot)
+                    / service_s
+                    if service_s
+                    else None,
+                    "dr_power_kw": dr_power_kw if kws else None,
                     "readings": len(samples),
                     "min_voltage_v": min(samples, default=None),
                     "mean_voltage_v": sum(samples) / len(samples) if samples else None,

@@ -81,7 +81,7 @@ def test_a_steady_house_has_no_event_full_coverage_and_exact_energy(tmp_path: Pa
     ]
     data = DataDir(tmp_path)
     write_lake(data, stored, registry)
-    done = run_dbt(data, "run")
+    done = run_dbt(data, "build", "--resource-type", "model", "--resource-type", "seed")
 
     assert done.returncode == 0, done.stdout
     with duckdb.connect(str(data.warehouse), read_only=True) as con:
@@ -107,8 +107,10 @@ def test_a_steady_house_has_no_event_full_coverage_and_exact_energy(tmp_path: Pa
 
 def test_every_column_of_every_model_is_described(built: Built) -> None:
     described: dict[str, set[str]] = {}
-    for path in (ROOT / "dbt_ami" / "models").rglob("*.yml"):
-        for model in yaml.safe_load(path.read_text()).get("models", []):
+    folders = (ROOT / "dbt_ami" / "models", ROOT / "dbt_ami" / "seeds")
+    for path in (path for folder in folders for path in folder.rglob("*.yml")):
+        content = yaml.safe_load(path.read_text())
+        for model in content.get("models", []) + content.get("seeds", []):
             described[model["name"]] = {c["name"] for c in model["columns"] if c.get("description")}
     columns: dict[str, set[str]] = {}
     for table, column in built.con.execute(

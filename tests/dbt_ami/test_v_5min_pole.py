@@ -17,6 +17,8 @@ def test_slots_hold_measured_and_unmeasured_and_complete_power(built: Built) -> 
     assert any(s["dr_power_kw"] is not None for s in slots)
     assert any(s["power_kw"] is not None and s["dr_power_kw"] is None for s in slots)
     assert any(s["power_kw"] is None for s in slots)
+    assert any(s["estimated_meters"] for s in slots)
+    assert any(s["missing_meters"] for s in slots)
 
 
 def test_energy_of_all_slots_is_the_energy_of_all_readings(built: Built) -> None:

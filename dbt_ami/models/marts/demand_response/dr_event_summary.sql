@@ -1,0 +1,1 @@
+{{ dr_pole_totals(ref('dr_event_performance')) }}

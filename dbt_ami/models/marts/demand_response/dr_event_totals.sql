@@ -1,0 +1,1 @@
+{{ dr_event_totals(ref('dr_event_summary')) }}

@@ -1,0 +1,242 @@
+"""Demand response on random poles against brute force."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import duckdb
+import pytest
+
+from ami_contract.lake import DataDir
+
+from .conftest import run_dbt
+from .dr_world import DR_MODELS, random_world, write_world
+from .reference_dr import (
+    ADJUSTMENTS,
+    METHODS,
+    SLOT,
+    Baselines,
+    World,
+    accuracy,
+    fill_pole_power,
+    totals,
+    window_result,
+)
+
+
+@dataclass
+class BuiltWorld:
+    """A built world beside what brute force makes of it."""
+
+    con: duckdb.DuckDBPyConnection
+    world: World
+    validated: dict[tuple[str, str], dict[datetime, tuple]]
+    base: Baselines
+
+    def keyed(self, query: str, keys: int) -> dict[tuple, tuple]:
+        """Rows of `query` by their first `keys` columns."""
+        return {row[:keys]: row[keys:] for row in self.con.execute(query).fetchall()}
+
+
+@pytest.fixture(scope="module")
+def built_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BuiltWorld]:
+    """One random world after `dbt run` of the demand-response models."""
+    data = DataDir(tmp_path_factory.mktemp("dr"))
+    world = random_world(7)
+    write_world(data, world)
+    done = run_dbt(data, "run", "--select", *DR_MODELS)
+    assert done.returncode == 0, done.stdout
+    con = duckdb.connect(str(data.warehouse), read_only=True)
+    con.execute("SET TimeZone = 'UTC'")
+    values = fill_pole_power(world)
+    yield BuiltWorld(con, world, values, Baselines(world))
+    con.close()
+
+
+def assert_close(actual: Any, expected: Any, what: object) -> None:
+    """Equal, or within 1e-9 where both are numbers."""
+    if isinstance(expected, float) and actual is not None:
+        assert actual == pytest.approx(expected, rel=1e-9, abs=1e-9), what
+    else:
+        assert actual == expected, what
+
+
+def test_validated_values_equal_brute_force(built_world: BuiltWorld) -> None:
+    rows = built_world.keyed(
+        "select pole_id, meter_id, slot_ts, status, reason, power_kw from validated_5min", 3
+    )
+    expected = {
+        (*key, at): value
+        for key, slots in built_world.validated.items()
+        for at, value in slots.items()
+    }
+
+    assert rows.keys() == expected.keys()
+    for key, (status, reason, kw) in expected.items():
+        assert rows[key][:2] == (status, reason), key
+        assert_close(rows[key][2], kw, key)
+    reasons = {row[1] for row in rows.values()}
+    assert reasons == {"readings", "outage", "linear", "like_days", "nothing_to_go_by"}
+
+
+def test_pole_power_equals_brute_force(built_world: BuiltWorld) -> None:
+    rows = built_world.keyed("select pole_id, slot_ts, dr_power_kw from v_5min_pole", 2)
+
+    for pole, slots in built_world.world.pole_kw.items():
+        for at, kw in slots.items():
+            assert_close(rows[pole, at][0], kw, (pole, at))
+
+
+def test_local_days_have_276_288_or_300_slots(built_world: BuiltWorld) -> None:
+    days = built_world.con.execute(
+        "select pole_id, local_day::varchar, day_slots from int_pole_days where day_slots != 288"
+    ).fetchall()
+
+    assert sorted(days) == [
+        ("chicago", "2026-03-08", 276),
+        ("paris", "2026-03-29", 276),
+        ("sydney", "2026-04-05", 300),
+    ]
+
+
+def test_candidate_days_equal_brute_force(built_world: BuiltWorld) -> None:
+    rows = built_world.con.execute(
+        "select pole_id, local_day, candidate_day from dr_candidate_days order by recency_rank"
+    ).fetchall()
+    actual: dict[tuple, list] = {}
+    for pole, day, candidate in rows:
+        actual.setdefault((pole, day), []).append(candidate)
+
+    assert len(actual) > 200
+    for (pole, day), candidates in actual.items():
+        assert candidates == built_world.base.candidates(pole, day), (pole, day)
+
+
+def test_baselines_of_every_day_equal_brute_force(built_world: BuiltWorld) -> None:
+    rows = built_world.keyed(
+        "select pole_id, local_day, method, slot_ts, baseline_kw, null_reason"
+        " from dr_5min_baseline",
+        4,
+    )
+    world, base = built_world.world, built_world.base
+    window = [(0, slot) for slot in range(16 * 12, 20 * 12)]
+    # Every tenth day and the days around the clock changes.
+    keys = sorted({key[:2] for key in rows})
+    picked = [k for n, k in enumerate(keys) if n % 10 == 0 or k[1].isoformat()[5:] in _CLOCK_DAYS]
+    seen = set()
+    for pole, day in picked:
+        slots = world.slots_of_day(pole, day)
+        walls = [(0, world.local(pole, t)[1]) for t in slots]
+        for method in METHODS:
+            for at, kw in zip(slots, base.baseline(pole, day, method, window, walls), strict=True):
+                assert_close(rows[pole, day, method, at][0], kw, (pole, day, method, at))
+                reason = "insufficient_days" if kw is None else None
+                assert rows[pole, day, method, at][1] == reason
+                seen.add((method, kw is None))
+    assert seen == {(m, is_null) for m in METHODS for is_null in (True, False)}
+
+
+_CLOCK_DAYS = {"03-08", "03-09", "03-15", "03-29", "04-05", "04-12"}
+
+
+def test_events_equal_brute_force(built_world: BuiltWorld) -> None:
+    rows = built_world.keyed(
+        "select event_id, method, adjustment, slot_ts, baseline_kw, actual_kw, shed_kw,"
+        " adjust_fallback from dr_event_performance",
+        4,
+    )
+    world = built_world.world
+    checked = 0
+    for event in world.events:
+        last = world.rebound_end(event)
+        for method in METHODS:
+            for adjustment in ADJUSTMENTS:
+                result = window_result(
+                    built_world.base,
+                    event.pole_id,
+                    event.start,
+                    event.end,
+                    last,
+                    method,
+                    adjustment,
+                )
+                for at, baseline, actual in zip(
+                    result.slots, result.baseline, result.actual, strict=True
+                ):
+                    key = event.event_id, method, adjustment, at
+                    row = rows[key]
+                    assert_close(row[0], baseline, key)
+                    assert_close(row[1], actual, key)
+                    known = baseline is not None and actual is not None
+                    assert_close(row[2], baseline - actual if known else None, key)
+                    checked += 1
+                assert row[3] == result.is_fallback, key
+    assert checked == len(rows)
+
+
+def test_event_totals_equal_brute_force(built_world: BuiltWorld) -> None:
+    names = (
+        "baseline_kwh",
+        "actual_kwh",
+        "shed_kwh",
+        "shed_pct",
+        "rebound_kwh",
+        "coverage",
+        "adjust_fallback",
+    )
+    rows = built_world.keyed(
+        f"select event_id, method, adjustment, {', '.join(names)} from dr_event_summary", 3
+    )
+    seen: dict[str, set[bool]] = {name: set() for name in names}
+    for event in built_world.world.events:
+        for method in METHODS:
+            for adjustment in ADJUSTMENTS:
+                expected = totals(built_world.base, event, method, adjustment)
+                for name, actual in zip(
+                    names, rows[event.event_id, method, adjustment], strict=True
+                ):
+                    assert_close(actual, expected[name], (event.event_id, method, adjustment, name))
+                    seen[name].add(bool(actual) if name == "adjust_fallback" else actual is None)
+    assert seen["shed_kwh"] == seen["rebound_kwh"] == seen["adjust_fallback"] == {True, False}
+
+
+def test_accuracy_equals_brute_force(built_world: BuiltWorld) -> None:
+    rows = built_world.keyed(
+        "select reference_id, pole_id, method, adjustment, placebo_days, rrmse, bias, gate"
+        " from dr_baseline_accuracy",
+        4,
+    )
+    world, base = built_world.world, built_world.base
+    references = [
+        (
+            event.event_id,
+            event.pole_id,
+            (
+                day := world.local(event.pole_id, event.start)[0],
+                (0, world.local(event.pole_id, event.start)[1]),
+                (
+                    (world.local(event.pole_id, event.end - SLOT)[0] - day).days,
+                    world.local(event.pole_id, event.end - SLOT)[1],
+                ),
+            ),
+        )
+        for event in world.events
+    ]
+    for pole in world.zones:
+        newest = max(base.absolute[pole])
+        day = newest + timedelta(1)
+        if world.day_type(day) == "W":
+            references.append(("default_window", pole, (day, (0, 192), (0, 239))))
+    gates = set()
+    for name, pole, reference in references:
+        for method in METHODS:
+            for adjustment in ADJUSTMENTS:
+                expected = accuracy(base, pole, reference, method, adjustment)
+                row = rows[name, pole, method, adjustment]
+                for actual, (what, value) in zip(row, expected.items(), strict=True):
+                    assert_close(actual, value, (name, pole, method, adjustment, what))
+                gates.add(row[3])
+    assert gates >= {"fail", "not_assessable"}
