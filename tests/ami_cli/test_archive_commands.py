@@ -129,7 +129,9 @@ def test_every_table_of_a_replay_equals_the_original_s_row_for_row(ami: Ami, rep
             con.execute(f"ATTACH '{platform.data.published_warehouse}' AS {name} (READ_ONLY)")
         tables = con.execute(
             "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = 'a' "
-            "AND table_name <> 'listing' ORDER BY ALL"
+            # When and from which files a build was made is its own.
+            "AND schema_name <> 'state' "
+            "AND table_name NOT IN ('listing', 'hours', 'int_landed_windows') ORDER BY ALL"
         ).fetchall()
         counts = {}
         for schema, table in tables:

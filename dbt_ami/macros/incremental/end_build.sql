@@ -7,21 +7,22 @@
 {%- if is_building() -%}
     {%- set built = results
         | selectattr('status', 'in', ['success']) | map(attribute='node.unique_id') | list -%}
+    {%- set compared = [
+        'int_landed_windows', 'int_meter_intervals', 'int_meter_periods', 'int_meter_service',
+        'int_seq_conflicts', 'int_lake_range', 'voltage_events',
+    ] -%}
     {%- set missing = [] -%}
     {%- for node in graph.nodes.values() -%}
         {%- if
             node.resource_type == 'model'
-            and node.config.materialized != 'view'
+            and (node.config.materialized == 'incremental' or node.name in compared)
             and node.unique_id not in built
         -%}
             {%- do missing.append(node.name) -%}
         {%- endif -%}
     {%- endfor -%}
     {%- if not missing -%}
-        {%- for name in [
-            'int_meter_intervals', 'int_meter_periods', 'int_meter_service', 'int_seq_conflicts',
-            'int_lake_range', 'voltage_events',
-        ] -%}
+        {%- for name in compared if name != 'int_landed_windows' -%}
             {%- do run_query(
                 'create or replace table ' ~ state_relation(name) ~ ' as select * from '
                 ~ api.Relation.create(

@@ -1,0 +1,106 @@
+"""A lake that grows between builds, and what a warehouse holds."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from ami_contract.lake import DataDir, floor_hour
+from ami_contract.reading import ROW_SCHEMA
+from ami_contract.registry import REGISTRY_SCHEMA
+from ami_store.lake import compact_hour, compaction_connection, land
+from ami_store.registry import write_registry
+
+from .conftest import NOW, run_dbt
+from .fleet import Row
+
+Tables = dict[str, list[tuple[Any, ...]]]
+
+# What differs by design: the windows of the last run, and the history of events.
+_NOT_COMPARED = {"superseded_events"}
+
+# Without what is made anew in every build from the models that are restated.
+RESTATED = (
+    "--resource-type",
+    "model",
+    "--exclude",
+    "path:models/marts/demand_response",
+    "path:models/intermediate/demand_response",
+)
+
+
+def land_rows(data: DataDir, rows: Iterable[Row], segment: str, minute: int) -> None:
+    """Land the rows as one segment per hour and compact these hours."""
+    hours: dict[datetime, list[Row]] = defaultdict(list)
+    for row in rows:
+        hours[floor_hour(row["event_ts"])].append(row)
+    con = compaction_connection()
+    for hour, of_hour in hours.items():
+        land(data, hour, segment, pa.Table.from_pylist(of_hour, schema=ROW_SCHEMA))
+        compact_hour(data, hour, now=NOW + timedelta(minutes=minute), con=con)
+    con.close()
+
+
+def register(data: DataDir, registry: list[Row]) -> None:
+    """Write the registry."""
+    write_registry(data.registry, pa.Table.from_pylist(registry, schema=REGISTRY_SCHEMA))
+
+
+def build_models(data: DataDir, *arguments: str, without: tuple[str, ...] = ()) -> None:
+    """Run dbt over what has landed; `without` are models to leave out."""
+    done = run_dbt(data, "build", *RESTATED, *without, *arguments)
+    assert done.returncode == 0, done.stdout
+
+
+def tables_of(data: DataDir) -> Tables:
+    """Rows of every table and view in the warehouse."""
+    with duckdb.connect(str(data.warehouse), read_only=True) as con:
+        con.execute("SET TimeZone = 'UTC'")
+        names = con.execute(
+            "select table_name from duckdb_tables() where schema_name = 'main'"
+            " and table_name not like '%_windows' union all"
+            " select view_name from duckdb_views() where schema_name = 'main' and not internal"
+        ).fetchall()
+        return {
+            name: con.execute(f'select * from "{name}"').fetchall()
+            for (name,) in sorted(names)
+            if name not in _NOT_COMPARED
+        }
+
+
+def _order(row: tuple[Any, ...]) -> tuple[str, ...]:
+    return tuple(str(value) for value in row if not isinstance(value, float))
+
+
+def _same(left: Any, right: Any) -> bool:
+    if isinstance(left, float) and isinstance(right, float):
+        return math.isclose(left, right, rel_tol=1e-9, abs_tol=1e-9)
+    return bool(left == right)
+
+
+def assert_same_tables(actual: Tables, expected: Tables) -> None:
+    """The same rows in any order, floats within 1e-9."""
+    assert actual.keys() == expected.keys()
+    for name, rows in expected.items():
+        got = sorted(actual[name], key=_order)
+        want = sorted(rows, key=_order)
+        assert len(got) == len(want), name
+        for left, right in zip(got, want, strict=True):
+            assert all(map(_same, left, right)), (name, left, right)
+
+
+def whole_build(data: DataDir) -> Tables:
+    """Tables of a build of the whole lake; the warehouse stays as it is."""
+    kept = data.warehouse.with_suffix(".kept")
+    shutil.copy(data.warehouse, kept)
+    build_models(data, "--full-refresh")
+    tables = tables_of(data)
+    kept.replace(data.warehouse)
+    return tables
