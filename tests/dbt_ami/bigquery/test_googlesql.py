@@ -49,6 +49,18 @@ def assert_same(expected: dict[str, Rows], actual: dict[str, Rows]) -> None:
     assert {name: lines for name, lines in different.items() if lines} == {}
 
 
+def test_googlesql_accepts_and_executes_every_statement_of_a_build(
+    sources: dict[str, list[Row]], googlesql: Path, tmp_path: Path
+) -> None:
+    steps = [load_step(name, []) for name in sources]
+    steps += [{"dbt": dbt_arguments(tmp_path, "googlesql", "build", *MODELS_ONLY)}]
+
+    *_, ran = run_plan(googlesql, tmp_path, steps)
+
+    assert ran["success"], failures(ran)
+
+
+@pytest.mark.slow
 def test_every_model_gives_the_same_rows_on_both_warehouses(
     sources: dict[str, list[Row]], duckdb_data: DataDir, googlesql: Path, tmp_path: Path
 ) -> None:

@@ -8,7 +8,25 @@ with windows as (
     from {{ ref('int_dr_placebo_windows') }}
 ),
 
-{{ dr_windows('windows', with_rebound=false) }}
+{{ dr_windows('windows', with_rebound=false) }},
+
+hours as (
+    select
+        window_id,
+        pole_id,
+        method,
+        adjustment,
+        day_offset,
+        {{ int_div('slot_of_day', 12) }} as local_hour,
+        avg(case when actual_kw is not null then baseline_kw end) as baseline_kw,
+        avg(case when baseline_kw is not null then actual_kw end) as actual_kw,
+        count(baseline_kw + actual_kw) as valid_slots,
+        count(*) as slots
+    from dr_slots
+    where phase = 'event'
+    group by
+        window_id, pole_id, method, adjustment, day_offset, {{ int_div('slot_of_day', 12) }}
+)
 
 select
     window_id,
@@ -16,11 +34,8 @@ select
     method,
     adjustment,
     day_offset,
-    {{ int_div('slot_of_day', 12) }} as local_hour,
-    avg(case when actual_kw is not null then baseline_kw end) as baseline_kw,
-    avg(case when baseline_kw is not null then actual_kw end) as actual_kw
-from dr_slots
-where phase = 'event'
-group by window_id, pole_id, method, adjustment, day_offset, {{ int_div('slot_of_day', 12) }}
-having
-    count(baseline_kw + actual_kw) >= {{ number_var('dr_min_valid_share') }} * count(*)
+    local_hour,
+    baseline_kw,
+    actual_kw
+from hours
+where valid_slots >= {{ number_var('dr_min_valid_share') }} * slots
