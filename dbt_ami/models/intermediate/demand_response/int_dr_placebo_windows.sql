@@ -58,15 +58,15 @@ all_references as (
 placebo_days as (
     select
         all_references.*,
-        days.day_number as placebo_day_number
+        pole_days.day_number as placebo_day_number
     from all_references
-    inner join {{ ref('int_pole_days') }} as days
+    inner join {{ ref('int_pole_days') }} as pole_days
         on
-            all_references.pole_id = days.pole_id
-            and all_references.day_type = days.day_type
-            and days.day_number < all_references.day_number
-            and all_references.day_number - {{ var('dr_accuracy_days') }} <= days.day_number
-    where not days.is_event_day
+            all_references.pole_id = pole_days.pole_id
+            and all_references.day_type = pole_days.day_type
+            and pole_days.day_number < all_references.day_number
+            and all_references.day_number - {{ var('dr_accuracy_days') }} <= pole_days.day_number
+    where not pole_days.is_event_day
 ),
 
 placements as (
@@ -100,7 +100,8 @@ select
     placements.reference_id,
     placements.pole_id,
     placements.day_type,
-    {{ joined_text([epoch_us('placements.start_ts'), epoch_us('placements.end_ts')]) }} as window_id,
+    {{ joined_text([epoch_us('placements.start_ts'), epoch_us('placements.end_ts')]) }}
+        as window_id,
     {{ date_of_day_number('placements.placebo_day_number') }} as local_day,
     placements.start_ts,
     placements.end_ts

@@ -1,6 +1,6 @@
 select
-    coalesce(lake.window_ts, built.window_ts, unfinished.window_ts) as window_ts,
-    lake.version
+    lake.version,
+    coalesce(lake.window_ts, built.window_ts, unfinished.window_ts) as window_ts
 from ({{ lake_windows() }}) as lake
 full outer join {{ built_windows() }} as built on lake.window_ts = built.window_ts
 full outer join {{ unfinished_windows() }} as unfinished

@@ -2,15 +2,14 @@
 -- A low reading asks for the samples beside it, which may lie in the hours with readings before
 -- and after its own; whether it asks depends on whether those hours are calm, and on the hours
 -- beside them. Where seq ranges overlap, hours further apart are beside each other.
-{%- set steps = [1, 2] %}
 with neighbours as (
     select
         meter_id,
-        hour_ts
-        {%- for step in steps %},
-        lag(hour_ts, {{ step }}) over in_order as hour_{{ step }}_before,
-        lead(hour_ts, {{ step }}) over in_order as hour_{{ step }}_after
-        {%- endfor %}
+        hour_ts,
+        lag(hour_ts) over in_order as hour_before_ts,
+        lag(hour_ts, 2) over in_order as two_hours_before_ts,
+        lead(hour_ts) over in_order as hour_after_ts,
+        lead(hour_ts, 2) over in_order as two_hours_after_ts
     from {{ ref('int_meter_hour_edges') }}
     window in_order as (
         partition by meter_id
@@ -20,11 +19,11 @@ with neighbours as (
 
 changed as (
     select
-        neighbours.hour_ts
-        {%- for step in steps %},
-        neighbours.hour_{{ step }}_before,
-        neighbours.hour_{{ step }}_after
-        {%- endfor %}
+        neighbours.hour_ts,
+        neighbours.hour_before_ts,
+        neighbours.two_hours_before_ts,
+        neighbours.hour_after_ts,
+        neighbours.two_hours_after_ts
     from neighbours
     left join {{ ref('int_touched_windows') }} as touched
         on {{ window_of('neighbours.hour_ts') }} = touched.window_ts
@@ -33,18 +32,22 @@ changed as (
             neighbours.meter_id = overlapping.meter_id
             and neighbours.hour_ts = overlapping.hour_ts
     where touched.window_ts is not null or overlapping.meter_id is not null
+),
+
+hours as (
+    select hour_ts from changed
+    union distinct
+    select hour_before_ts as hour_ts from changed
+    union distinct
+    select two_hours_before_ts as hour_ts from changed
+    union distinct
+    select hour_after_ts as hour_ts from changed
+    union distinct
+    select two_hours_after_ts as hour_ts from changed
 )
 
 select window_ts from {{ ref('int_touched_windows') }}
 union distinct
-select {{ window_of('hour_ts') }} as window_ts from changed
-{%- for step in steps %}
-union distinct
-select {{ window_of('hour_' ~ step ~ '_before') }} as window_ts
-from changed
-where hour_{{ step }}_before is not null
-union distinct
-select {{ window_of('hour_' ~ step ~ '_after') }} as window_ts
-from changed
-where hour_{{ step }}_after is not null
-{%- endfor %}
+select {{ window_of('hour_ts') }} as window_ts
+from hours
+where hour_ts is not null
