@@ -10,18 +10,25 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 import dagster as dg
 import psutil
 
-from ami_contract.lake import DataDir
-from ami_dagster.build import COMPACT_JOB, DBT_PROJECT_DIR, REBUILD_JOB, REFRESH_JOB
-from ami_dagster.defs.analytics.schedules import UNFINISHED
+from ami_contract.lake import HOUR, DataDir, floor_hour
+from ami_dagster.build import DBT_PROJECT_DIR
 from ami_dagster.defs.lake.sensors import landed_events, registered_versions
-from ami_dagster.partitions import Stretch, pending_hours, stretches
+from ami_dagster.jobs import COMPACT_HOURS, REFRESH_CALENDAR, REFRESH_HOURS, UNFINISHED
+from ami_dagster.partitions import (
+    Stretch,
+    day_tags,
+    local_days,
+    pending_hours,
+    stretches,
+    zones,
+)
 from ami_store.lake import hours
 from ami_store.warehouse import published_listing
 
@@ -131,24 +138,13 @@ def build_pending(
     if not pending and not needs_rebuild(data):
         report("nothing is pending: every landed hour is in the published warehouse")
         return Outcome(0, [], [])
-    todo: list[tuple[str, Stretch | None]] = [
-        (COMPACT_JOB, stretch) for stretch in stretches(pending)
-    ]
-    todo = [*todo[:-1], (REFRESH_JOB, todo[-1][1])] if todo else [(REBUILD_JOB, None)]
     runs: list[str] = []
-    for job_name, stretch in todo:
-        span = (
-            f" {stretch.first:%Y-%m-%d %H:00} … {stretch.last:%Y-%m-%d %H:59}Z" if stretch else ""
-        )
-        report(f"{job_name}{span}")
+    for job_name, span, tags in _todo(data, pending):
+        report(f"{job_name} {span}".rstrip())
         result = definitions.resolve_job_def(job_name).execute_in_process(
             instance=instance,
             run_config=_QUIET,
-            tags={
-                **(stretch.tags if stretch else {}),
-                _PID_TAG: str(os.getpid()),
-                _HOST_TAG: socket.gethostname(),
-            },
+            tags={**tags, _PID_TAG: str(os.getpid()), _HOST_TAG: socket.gethostname()},
             raise_on_error=False,
         )
         runs.append(result.run_id)
@@ -157,6 +153,23 @@ def build_pending(
         if not result.success:
             return Outcome(len(pending), runs, _failures(result))
     return Outcome(len(pending), runs, [])
+
+
+def _todo(data: DataDir, pending: list[datetime]) -> Iterator[tuple[str, str, dict[str, str]]]:
+    """Jobs to run, one after another: name, its span for people, its partitions as tags."""
+    # With nothing pending but other models or another registry, one hour stands for all.
+    newest = [hour.start for hour in hours(data)][-1:] or [floor_hour(datetime.now(UTC)) - HOUR]
+    starts = pending or newest
+    *earlier, last = stretches(starts)
+    for stretch in earlier:
+        yield COMPACT_HOURS, _span(stretch), stretch.tags
+    yield REFRESH_HOURS, _span(last), last.tags
+    days = local_days(starts, zones(data))
+    yield REFRESH_CALENDAR, f"{days[0]} … {days[-1]}", day_tags(days[0], days[-1])
+
+
+def _span(stretch: Stretch) -> str:
+    return f"{stretch.first:%Y-%m-%d %H:00} … {stretch.last:%Y-%m-%d %H:59}Z"
 
 
 def _was_interrupted(result: dg.ExecuteInProcessResult) -> bool:

@@ -1,16 +1,24 @@
-"""Hour partitions: reads the lake's hours, gives partitions, stretches and what is pending."""
+"""Partitions: reads the lake's hours, gives partitions, stretches of them and what is pending."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
+from typing import Final
+from zoneinfo import ZoneInfo
 
 import dagster as dg
 
-from ami_contract.lake import HOUR, DataDir, floor_hour, partition_key
-from ami_store.lake import Manifest, hours, oldest_hour
-from ami_store.warehouse import published_listing
+from ami_contract.errors import LakeError
+from ami_contract.lake import HOUR, DataDir, floor_hour, hour_of_key, partition_key
+from ami_store.lake import Hour, hours, oldest_hour
+from ami_store.registry import read_registry
+from ami_store.warehouse import built_versions, published_listing
+
+DAY: Final = timedelta(days=1)
+_RANGE_START: Final = "dagster/asset_partition_range_start"
+_RANGE_END: Final = "dagster/asset_partition_range_end"
 
 
 def hourly_partitions(data: DataDir, now: datetime) -> dg.HourlyPartitionsDefinition:
@@ -23,6 +31,35 @@ def hourly_partitions(data: DataDir, now: datetime) -> dg.HourlyPartitionsDefini
     return dg.HourlyPartitionsDefinition(start_date=start.astimezone(UTC), end_offset=1)
 
 
+def daily_partitions(data: DataDir, now: datetime) -> dg.DailyPartitionsDefinition:
+    """Local dates from that of the lake's oldest hour to today's (UTC)."""
+    start = oldest_day(data) or local_days([floor_hour(now) - HOUR], zones(data))[0]
+    return dg.DailyPartitionsDefinition(start_date=start.isoformat(), end_offset=1)
+
+
+def oldest_day(data: DataDir) -> date | None:
+    """Local date of the lake's oldest hour, the earliest of all sites'; None for an empty lake."""
+    start = oldest_hour(data)
+    return local_days([start], zones(data))[0] if start else None
+
+
+def zones(data: DataDir) -> list[ZoneInfo]:
+    """Time zones of the registry's sites, UTC too (sites without one)."""
+    try:
+        names = set(read_registry(data.registry)["time_zone"].to_pylist())
+    except LakeError:
+        # The UI must come up; the build says what is wrong with the registry.
+        names = set()
+    return [ZoneInfo(name) for name in sorted((names - {None}) | {"UTC"})]
+
+
+def local_days(starts: Iterable[datetime], sites: Iterable[ZoneInfo]) -> list[date]:
+    """Local dates that the hours touch in any of the zones, ascending."""
+    sites = list(sites)
+    ends = [moment for start in starts for moment in (start, start + HOUR - timedelta.resolution)]
+    return sorted({moment.astimezone(zone).date() for moment in ends for zone in sites})
+
+
 @dataclass(frozen=True)
 class Stretch:
     """Consecutive hours, both ends included."""
@@ -33,10 +70,27 @@ class Stretch:
     @property
     def tags(self) -> dict[str, str]:
         """Tags that make a run cover the stretch."""
-        return {
-            "dagster/asset_partition_range_start": partition_key(self.first),
-            "dagster/asset_partition_range_end": partition_key(self.last),
-        }
+        return {_RANGE_START: partition_key(self.first), _RANGE_END: partition_key(self.last)}
+
+    @property
+    def hours(self) -> list[datetime]:
+        """Starts of its hours."""
+        count = (self.last - self.first) // HOUR + 1
+        return [self.first + number * HOUR for number in range(count)]
+
+    @classmethod
+    def of_tags(cls, tags: dict[str, str]) -> Stretch | None:
+        """The hours that a run with these tags covers; None when they name none."""
+        first = tags.get(_RANGE_START) or tags.get("dagster/partition")
+        last = tags.get(_RANGE_END) or tags.get("dagster/partition")
+        if not first or not last:
+            return None
+        return cls(hour_of_key(first), hour_of_key(last))
+
+
+def day_tags(first: date, last: date) -> dict[str, str]:
+    """Tags that make a run cover the days from `first` to `last`."""
+    return {_RANGE_START: first.isoformat(), _RANGE_END: last.isoformat()}
 
 
 def stretches(starts: Iterable[datetime]) -> Iterator[Stretch]:
@@ -59,18 +113,29 @@ def pending_hours(
 ) -> list[datetime]:
     """Hours that the published warehouse does not show in full, ascending, within [since, until).
 
-    Such an hour has landed files that are not compacted, or was compacted after the lake was
-    listed for the published snapshot (so a run killed between the two is made up for).
+    Such an hour has landed files that are not compacted, or the last complete build of the
+    published models did not see it as it is now; so a run killed anywhere is made up for.
     """
-    listed_at = published_listing(data)
+    built = built_versions(data)
     return [
         hour.start
-        for hour in hours(data)
-        if (since is None or hour.start + HOUR > since)
-        and (until is None or hour.start < until)
-        and (not hour.is_compacted or not _is_published(hour.manifest, listed_at))
+        for hour in _within(data, since, until)
+        if not hour.is_compacted or hour.version != built.get(hour.start)
     ]
 
 
-def _is_published(manifest: Manifest, listed_at: datetime | None) -> bool:
-    return listed_at is not None and datetime.fromisoformat(manifest.committed_at) < listed_at
+def news(data: DataDir, hour: datetime) -> bool:
+    """Whether an hour has readings that no publication, complete or of events alone, has seen."""
+    listed_at = published_listing(data)
+    return any(
+        not found.is_compacted
+        or listed_at is None
+        or datetime.fromisoformat(found.manifest.committed_at) >= listed_at
+        for found in _within(data, hour, hour + HOUR)
+    )
+
+
+def _within(data: DataDir, since: datetime | None, until: datetime | None) -> Iterator[Hour]:
+    for hour in hours(data):
+        if (since is None or hour.start + HOUR > since) and (until is None or hour.start < until):
+            yield hour

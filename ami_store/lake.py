@@ -108,6 +108,11 @@ class Hour:
         return not self.pending and is_current
 
     @property
+    def version(self) -> str:
+        """Names of the files with its deduplicated readings; changes whenever those do."""
+        return " ".join(self.manifest.readings)
+
+    @property
     def digest(self) -> str:
         """Changes exactly when another file has landed for the hour."""
         names = sorted({*self.manifest.merged, *(path.name for path in self.pending)})

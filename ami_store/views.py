@@ -86,7 +86,7 @@ def compacted_versions(data: DataDir) -> pa.Table:
         hour for hour in hours(data) if hour.manifest.readings and hour.manifest.layout == LAYOUT
     ]
     return pa.table(
-        [[hour.start for hour in compacted], [" ".join(h.manifest.readings) for h in compacted]],
+        [[hour.start for hour in compacted], [hour.version for hour in compacted]],
         schema=_HOUR_VERSIONS,
     )
 

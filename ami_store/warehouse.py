@@ -99,6 +99,29 @@ def published_listing(data: DataDir) -> datetime | None:
     return datetime.fromtimestamp(row[0] / 1_000_000, UTC)
 
 
+def built_versions(data: DataDir) -> dict[datetime, str]:
+    """Version of every hour (`Hour.version`) that the published models were last built whole from.
+
+    Empty when nothing is published, or the models have changed since.
+    """
+    if not data.published_warehouse.exists():
+        return {}
+    with duckdb.connect() as con:
+        con.execute(f"ATTACH {text_literal(data.published_warehouse)} AS {CATALOG} (READ_ONLY)")
+        if not con.execute(
+            "SELECT count(*) FROM duckdb_tables() WHERE database_name = ? "
+            "AND schema_name = 'state' AND table_name = 'windows'",
+            [CATALOG],
+        ).fetchall()[0][0]:
+            return {}
+        rows = con.execute(
+            f"SELECT epoch_us(window_ts), version FROM {CATALOG}.state.windows"
+        ).fetchall()
+    return {
+        datetime.fromtimestamp(start_us / 1_000_000, UTC): version for start_us, version in rows
+    }
+
+
 def collect_garbage(data: DataDir, *, now: datetime, grace: timedelta) -> int:
     """Delete lake files that neither the lake nor the published snapshot names any more.
 

@@ -31,7 +31,6 @@ GROUPS = {
         "superseded_events",
         "minute_agg_pole",
     },
-    "dimensions": {"dim_meter", "dim_pole"},
     "demand_response": {
         "holidays",
         "dr_events",
@@ -63,7 +62,7 @@ def test_every_asset_is_in_its_group(built: Built) -> None:
         found.setdefault(group, set()).add(key.to_user_string())
     readings = found.pop("readings")
     assert found == GROUPS
-    assert {"stg_readings", "stg_meters", "readings", "int_low_runs"} <= readings
+    assert {"stg_readings", "stg_meters", "readings", "int_low_runs", "dim_pole"} <= readings
 
 
 def test_lineage_runs_from_the_topic_to_the_published_warehouse(built: Built) -> None:
@@ -81,7 +80,8 @@ def test_lineage_runs_from_the_topic_to_the_published_warehouse(built: Built) ->
         "readings",
         *GROUPS["monitoring"],
         *GROUPS["demand_response"],
-        *GROUPS["dimensions"],
+        "dim_meter",
+        "dim_pole",
     }
 
 
@@ -112,3 +112,64 @@ def test_every_writer_of_the_warehouse_waits_in_one_pool(built: Built) -> None:
         if isinstance(asset, dg.AssetsDefinition)
     }
     assert pools == {"warehouse"}
+
+
+def test_marts_are_partitioned_as_they_are_refreshed(built: Built) -> None:
+    assets = graph(built)
+
+    def partitioned(kind: type) -> set[str]:
+        keys = assets.get_all_asset_keys()
+        return names({key for key in keys if isinstance(assets.get(key).partitions_def, kind)})
+
+    assert partitioned(dg.HourlyPartitionsDefinition) == {
+        "raw_meter_readings",
+        "compacted_readings",
+        "minute_agg_pole",
+        "pole_health_hourly",
+        "meter_data_quality_hourly",
+    }
+    assert partitioned(dg.DailyPartitionsDefinition) == {
+        "pole_health_daily",
+        "feeder_health_daily",
+        "voltage_quality_daily",
+    }
+
+
+def made_by(built: Built, job: str) -> set[str]:
+    selected = built.definitions.resolve_job_def(job).asset_layer.selected_asset_keys
+    return names(set(selected))
+
+
+def test_every_model_is_made_by_the_hour_or_by_the_calendar(built: Built) -> None:
+    models = {
+        key.to_user_string()
+        for asset in built.definitions.assets or []
+        if isinstance(asset, dg.AssetsDefinition)
+        for key in asset.keys
+    }
+    hours, calendar = made_by(built, "refresh_hours"), made_by(built, "refresh_calendar")
+    assert hours | calendar == models
+    assert hours & calendar == {"published_warehouse"}
+    days, weeks = made_by(built, "refresh_days"), made_by(built, "refresh_weeks")
+    assert days | weeks == calendar
+    assert weeks == {
+        "voltage_quality_weekly",
+        "sarfi_indices",
+        "int_sarfi_observation",
+        "published_warehouse",
+    }
+
+
+def test_sag_detection_makes_the_events_and_nothing_that_they_do_not_need(built: Built) -> None:
+    made = made_by(built, "detect_sags")
+    assert {"voltage_events", "superseded_events", "pole_events", "feeder_events"} <= made
+    assert {"compacted_readings", "published_warehouse"} <= made
+    assert not made & {"minute_agg_pole", "pole_health_hourly", "dr_5min_baseline", "outages"}
+    layer = built.definitions.resolve_job_def("detect_sags").asset_layer
+    checked = {key.asset_key for entry in layer.data for key in entry.assets_def.check_keys}
+    assert names(checked) == {
+        "voltage_events",
+        "superseded_events",
+        "pole_events",
+        "feeder_events",
+    }

@@ -32,10 +32,13 @@ def instance() -> Iterator[dg.DagsterInstance]:
         yield instance
 
 
-def evaluate(data: DataDir, instance: dg.DagsterInstance, now: datetime) -> dg.SensorResult:
-    sensor = landed_hours_sensor("refresh_warehouse", hourly_partitions(data, now))
+def evaluate(
+    data: DataDir, instance: dg.DagsterInstance, now: datetime, cursor: str | None = None
+) -> dg.SensorResult:
+    sensor = landed_hours_sensor(hourly_partitions(data, now))
     context = dg.build_sensor_context(
         instance=instance,
+        cursor=cursor,
         resources={"lake": ClockedLake(data_dir=str(data.root), at=now.isoformat())},
     )
     result = sensor(context)
@@ -70,23 +73,48 @@ def test_a_further_file_registers_its_hour_again(
     assert partitions(evaluate(data, instance, now)) == [partition_key(HOUR)]
 
 
-def test_the_open_hour_is_left_to_the_schedule(data: DataDir, instance: dg.DagsterInstance) -> None:
-    land(data, HOUR, "a", stored_rows(HOUR, [240.0]))
-    assert not evaluate(data, instance, HOUR + timedelta(minutes=65)).run_requests
-
-
-def test_a_closed_hour_with_unmerged_files_is_refreshed_and_asked_for_once(
+def test_an_hour_that_is_open_or_just_closed_is_left_to_the_schedules(
     data: DataDir, instance: dg.DagsterInstance
 ) -> None:
     land(data, HOUR, "a", stored_rows(HOUR, [240.0]))
-    later = HOUR + timedelta(minutes=75)
-    requests = evaluate(data, instance, later).run_requests or []
-    assert [request.tags["dagster/asset_partition_range_start"] for request in requests] == [
-        partition_key(HOUR)
-    ]
-    again = evaluate(data, instance, later).run_requests or []
-    # The same run key: Dagster launches it once.
-    assert again[0].run_key == requests[0].run_key
-    land(data, HOUR, "b", stored_rows(HOUR, [240.0]))
-    later_still = evaluate(data, instance, later).run_requests or []
-    assert later_still[0].run_key != requests[0].run_key
+    for minutes in (30, 65, 71):
+        assert not evaluate(data, instance, HOUR + timedelta(minutes=minutes)).run_requests
+
+
+def test_late_readings_of_a_closed_hour_have_exactly_that_hour_refreshed(
+    data: DataDir, instance: dg.DagsterInstance
+) -> None:
+    land(data, HOUR, "a", stored_rows(HOUR, [240.0]))
+    land(data, HOUR + timedelta(hours=5), "a", stored_rows(HOUR + timedelta(hours=5), [240.0]))
+    result = evaluate(data, instance, HOUR + timedelta(hours=5, minutes=20))
+    [request] = result.run_requests or []
+    assert request.tags["dagster/asset_partition_range_start"] == partition_key(HOUR)
+    assert request.tags["dagster/asset_partition_range_end"] == partition_key(HOUR)
+    assert request.tags["ami/reason"] == "late readings"
+
+
+def test_late_readings_are_refreshed_at_most_every_ten_minutes(
+    data: DataDir, instance: dg.DagsterInstance
+) -> None:
+    land(data, HOUR, "a", stored_rows(HOUR, [240.0]))
+    now = HOUR + timedelta(minutes=75)
+    first = evaluate(data, instance, now)
+    assert first.run_requests
+    soon = evaluate(data, instance, now + timedelta(minutes=9), first.cursor)
+    assert not soon.run_requests
+    # An evaluation that asks for nothing keeps the time of the last request.
+    assert soon.cursor in (None, first.cursor)
+    assert evaluate(data, instance, now + timedelta(minutes=10), first.cursor).run_requests
+
+
+def test_late_readings_wait_for_the_refresh_that_runs(
+    data: DataDir, instance: dg.DagsterInstance
+) -> None:
+    land(data, HOUR, "a", stored_rows(HOUR, [240.0]))
+
+    @dg.job(name="refresh_hours")
+    def job() -> None:
+        pass
+
+    instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
+    assert not evaluate(data, instance, HOUR + timedelta(minutes=75)).run_requests

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 from support import HOUR, stored_rows
 
 from ami_contract.lake import DataDir
-from ami_dagster.partitions import Stretch, hourly_partitions, pending_hours, stretches
+from ami_dagster.partitions import (
+    Stretch,
+    daily_partitions,
+    hourly_partitions,
+    local_days,
+    pending_hours,
+    stretches,
+)
 from ami_store.lake import compact_hour, compaction_connection, land
 
 ONE_HOUR = timedelta(hours=1)
@@ -46,3 +54,35 @@ def test_an_hour_is_pending_until_it_is_compacted_and_published(data: DataDir) -
     assert pending_hours(data) == [HOUR]
     assert pending_hours(data, since=HOUR + ONE_HOUR) == []
     assert pending_hours(data, until=HOUR) == []
+
+
+def test_an_hour_touches_the_local_dates_of_all_sites() -> None:
+    chicago, kathmandu = ZoneInfo("America/Chicago"), ZoneInfo("Asia/Kathmandu")
+    assert local_days([datetime(2026, 3, 2, 3, tzinfo=UTC)], [chicago]) == [date(2026, 3, 1)]
+    # 18:15Z is midnight in Kathmandu.
+    assert local_days([datetime(2026, 3, 1, 18, tzinfo=UTC)], [chicago, kathmandu]) == [
+        date(2026, 3, 1),
+        date(2026, 3, 2),
+    ]
+
+
+def test_days_start_at_the_local_date_of_the_oldest_hour(data: DataDir) -> None:
+    data.registry.parent.mkdir(parents=True)
+    data.registry.write_text(
+        "meter_id,pole_id,transformer_id,feeder_id,nominal_voltage_v,sample_interval_ms,"
+        "rated_kva,latitude,longitude,time_zone,valid_from,valid_to\n"
+        "m1,p1,t1,f1,240,1000,25,0,0,Pacific/Honolulu,2026-01-01T00:00:00Z,\n"
+    )
+    start = datetime(2026, 3, 1, 9, tzinfo=UTC)
+    land(data, start, "s", stored_rows(start, [240.0]))
+    now = start + ONE_HOUR
+    keys = daily_partitions(data, now).get_partition_keys(current_time=now)
+    assert keys == ["2026-02-28", "2026-03-01"]
+
+
+def test_a_stretch_is_read_back_from_the_tags_of_a_run() -> None:
+    stretch = Stretch(HOUR, HOUR + 2 * ONE_HOUR)
+    assert Stretch.of_tags(stretch.tags) == stretch
+    assert stretch.hours == [HOUR, HOUR + ONE_HOUR, HOUR + 2 * ONE_HOUR]
+    assert Stretch.of_tags({"dagster/partition": "2026-03-01-14:00"}) == Stretch(HOUR, HOUR)
+    assert Stretch.of_tags({}) is None

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, DbtCliResource, DbtProject, dbt_assets
@@ -13,11 +13,18 @@ from ami_dagster.defs.lake.assets import WAREHOUSE_POOL
 from ami_dagster.resources import Lake
 from ami_store.warehouse import published_listing
 
-_GROUPS = {"staging": "readings", "intermediate": "readings", "readings": "readings"}
+_CALENDAR: Final = "tag:daily tag:weekly"
+_READINGS: Final = "readings"
 
 
 class AmiTranslator(DagsterDbtTranslator):
-    """Keys are plain model names; groups follow the model folders."""
+    """Keys are plain model names, groups follow the folders, partitions the tags of the marts."""
+
+    def __init__(
+        self, hourly: dg.PartitionsDefinition[str], daily: dg.PartitionsDefinition[str]
+    ) -> None:
+        super().__init__()
+        self._partitions = {"hourly": hourly, "daily": daily}
 
     def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
         """The model's name; a source's key stands in its meta."""
@@ -26,11 +33,27 @@ class AmiTranslator(DagsterDbtTranslator):
         return dg.AssetKey(dbt_resource_props["name"])
 
     def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str | None:
-        """`readings`, or the mart's folder (`monitoring`, `demand_response`)."""
-        folder = dbt_resource_props["fqn"][1]
-        if folder == "marts":
-            return str(dbt_resource_props["fqn"][2])
-        return _GROUPS.get(folder, folder)
+        """The mart's folder (`monitoring`, `demand_response`); `readings` for all before them."""
+        return _mart_folder(dbt_resource_props) or _READINGS
+
+    def get_partitions_def(
+        self, dbt_resource_props: Mapping[str, Any]
+    ) -> dg.PartitionsDefinition[str] | None:
+        """Hours or days for the marts tagged `hourly` or `daily`."""
+        if not _mart_folder(dbt_resource_props):
+            return None
+        tags = dbt_resource_props.get("tags", [])
+        return next((self._partitions[tag] for tag in tags if tag in self._partitions), None)
+
+
+def _mart_folder(dbt_resource_props: Mapping[str, Any]) -> str | None:
+    """Folder of a mart or seed that users query; None for models on the way to them."""
+    fqn = dbt_resource_props["fqn"]
+    if dbt_resource_props["resource_type"] == "seed":
+        return str(fqn[1])
+    if fqn[1] == "marts" and fqn[2] != "dimensions":
+        return str(fqn[2])
+    return None
 
 
 def dbt_project(project_dir: Path) -> DbtProject:
@@ -70,31 +93,59 @@ def _newest_source(project_dir: Path) -> float:
     return max(path.stat().st_mtime for path in [*files, *project_dir.glob("*.yml")])
 
 
-def dbt_models(project: DbtProject) -> dg.AssetsDefinition:
-    """All models, unpartitioned, built in one run of dbt."""
+def dbt_models(project: DbtProject, translator: AmiTranslator) -> dg.AssetsDefinition:
+    """All models that are refreshed by the hour, built in one run of dbt."""
 
     @dbt_assets(
         manifest=project.manifest_path,
         project=project,
-        dagster_dbt_translator=AmiTranslator(),
+        exclude=_CALENDAR,
+        dagster_dbt_translator=translator,
         name="dbt_models",
+        backfill_policy=dg.BackfillPolicy.single_run(),
         pool=WAREHOUSE_POOL,
     )
     def models(context: dg.AssetExecutionContext, dbt: DbtCliResource, lake: Lake) -> Iterator[Any]:
-        # Unit tests judge the code, not the data; `dbt test` and CI run them.
-        arguments = ["build", "--exclude-resource-type", "unit_test"]
-        if macros_are_newer(Path(project.project_dir), published_listing(lake.data)):
-            context.log.info("a macro has changed since the last publication: building all anew")
-            arguments.append("--full-refresh")
-        yield from dbt.cli(arguments, context=context).stream()
+        yield from _build(context, dbt, lake, project)
 
     return models
 
 
-def served_models(models: dg.AssetsDefinition) -> list[dg.AssetKey]:
-    """The models that users query: `readings` and the marts."""
+def calendar_models(project: DbtProject, translator: AmiTranslator) -> dg.AssetsDefinition:
+    """Daily and weekly models, built in one run of dbt."""
+
+    @dbt_assets(
+        manifest=project.manifest_path,
+        project=project,
+        select=_CALENDAR,
+        dagster_dbt_translator=translator,
+        name="calendar_models",
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        pool=WAREHOUSE_POOL,
+    )
+    def models(context: dg.AssetExecutionContext, dbt: DbtCliResource, lake: Lake) -> Iterator[Any]:
+        yield from _build(context, dbt, lake, project)
+
+    return models
+
+
+def _build(
+    context: dg.AssetExecutionContext, dbt: DbtCliResource, lake: Lake, project: DbtProject
+) -> Iterator[Any]:
+    # Unit tests judge the code, not the data; `dbt test` and CI run them.
+    arguments = ["build", "--exclude-resource-type", "unit_test"]
+    if macros_are_newer(Path(project.project_dir), published_listing(lake.data)):
+        context.log.info("a macro has changed since the last publication: building all anew")
+        arguments.append("--full-refresh")
+    yield from dbt.cli(arguments, context=context).stream()
+
+
+def served_models(*models: dg.AssetsDefinition) -> list[dg.AssetKey]:
+    """The models that users query: `readings`, the dimensions and the marts."""
+    names = {"readings", "dim_meter", "dim_pole"}
     return sorted(
         spec.key
-        for spec in models.specs
-        if spec.group_name not in _GROUPS.values() or spec.key == dg.AssetKey("readings")
+        for definition in models
+        for spec in definition.specs
+        if spec.group_name != _READINGS or spec.key.to_user_string() in names
     )

@@ -1,19 +1,37 @@
-"""The 5-minute schedule: reads the tick and the lake, gives a refresh of the hour it belongs to."""
+"""Schedules in place of scheduled queries: reads the tick and the lake, gives runs."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Final
 
 import dagster as dg
 
-from ami_contract.lake import HOUR, floor_hour
-from ami_dagster.partitions import Stretch, pending_hours
+from ami_contract.lake import floor_hour
+from ami_dagster.jobs import (
+    DETECT_SAGS,
+    REASON_TAG,
+    REFRESH_DAYS,
+    REFRESH_HOURS,
+    REFRESH_WEEKS,
+    unfinished_run,
+)
+from ami_dagster.partitions import (
+    DAY,
+    Stretch,
+    day_tags,
+    news,
+    oldest_day,
+    pending_hours,
+    stretches,
+)
 from ami_dagster.resources import Lake
 
-UNFINISHED = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-]
+Ticked = list[dg.RunRequest] | dg.RunRequest | dg.SkipReason
+
+# Until then most readings of an hour have come; what comes later is late (`landed_hours`).
+HOUR_IS_CLOSED_AFTER: Final = timedelta(minutes=8)
+# After midnight UTC.
+DAYS_ARE_MADE_AT: Final = timedelta(minutes=40)
 
 
 def hour_of_tick(tick: datetime) -> datetime:
@@ -21,28 +39,94 @@ def hour_of_tick(tick: datetime) -> datetime:
     return floor_hour(tick.astimezone(UTC) - timedelta(minutes=5))
 
 
-def refresh_schedule(job_name: str) -> dg.ScheduleDefinition:
-    """Every 5 minutes: compaction of the open hour, all models, publication."""
+def schedules() -> list[dg.ScheduleDefinition]:
+    """All of them; they run unless switched off in the UI, and skip ticks of a running job."""
+    return [
+        _schedule(
+            "sags_every_5_minutes",
+            DETECT_SAGS,
+            "*/5 * * * *",
+            _sag_tick,
+            "Sag detection over the open hour.",
+        ),
+        _schedule(
+            "hours_hourly",
+            REFRESH_HOURS,
+            f"{HOUR_IS_CLOSED_AFTER.seconds // 60} * * * *",
+            _hour_tick,
+            "Pole health, data quality, DR baselines and all else by the hour, for every closed "
+            "hour that no complete build has seen: the last one, and what was missed or failed.",
+        ),
+        _schedule(
+            "days_daily",
+            REFRESH_DAYS,
+            f"{DAYS_ARE_MADE_AT.seconds // 60} 0 * * *",
+            _day_tick,
+            "Pole and feeder health and voltage quality of the days up to yesterday (UTC).",
+        ),
+        _schedule(
+            "weeks_weekly",
+            REFRESH_WEEKS,
+            "20 1 * * 1",
+            lambda tick, _lake: dg.RunRequest(
+                run_key=tick.isoformat(), tags={REASON_TAG: "week ended"}
+            ),
+            "EN 50160 verdicts of the week and SARFI indices, Mondays.",
+        ),
+    ]
 
+
+def _sag_tick(tick: datetime, lake: Lake) -> Ticked:
+    hour = hour_of_tick(tick)
+    if not news(lake.data, hour):
+        return dg.SkipReason(f"nothing new has landed for {hour:%Y-%m-%d %H:00}Z")
+    return dg.RunRequest(
+        run_key=tick.isoformat(), tags={**Stretch(hour, hour).tags, REASON_TAG: "open hour"}
+    )
+
+
+def _hour_tick(tick: datetime, lake: Lake) -> Ticked:
+    closed = floor_hour(tick.astimezone(UTC) - HOUR_IS_CLOSED_AFTER)
+    requests = [
+        dg.RunRequest(
+            run_key=f"{tick.isoformat()} {stretch.first.isoformat()}",
+            tags={**stretch.tags, REASON_TAG: "hour closed"},
+        )
+        for stretch in stretches(pending_hours(lake.data, until=closed))
+    ]
+    return requests or dg.SkipReason("every closed hour is in the published warehouse")
+
+
+def _day_tick(tick: datetime, lake: Lake) -> Ticked:
+    yesterday = tick.astimezone(UTC).date() - DAY
+    oldest = oldest_day(lake.data)
+    if oldest is None or oldest > yesterday:
+        return dg.SkipReason("no day has ended since the first reading")
+    # West of Greenwich the local date ends later: the day before is made once more.
+    first = max(oldest, yesterday - DAY)
+    return dg.RunRequest(
+        run_key=tick.isoformat(), tags={**day_tags(first, yesterday), REASON_TAG: "day ended"}
+    )
+
+
+def _schedule(
+    name: str,
+    job_name: str,
+    cron: str,
+    request: Callable[[datetime, Lake], Ticked],
+    description: str,
+) -> dg.ScheduleDefinition:
     @dg.schedule(
+        name=name,
         job_name=job_name,
-        cron_schedule="*/5 * * * *",
+        cron_schedule=cron,
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.RUNNING,
-        description="Sag detection and everything else over the open hour, every 5 minutes.",
+        description=description,
     )
-    def refresh_every_5_minutes(
-        context: dg.ScheduleEvaluationContext, lake: Lake
-    ) -> dg.RunRequest | dg.SkipReason:
-        tick = context.scheduled_execution_time
-        hour = hour_of_tick(tick)
-        if not pending_hours(lake.data, hour, hour + HOUR):
-            return dg.SkipReason(f"nothing new has landed for {hour:%Y-%m-%d %H:00}Z")
-        running = context.instance.get_run_records(
-            dg.RunsFilter(job_name=job_name, statuses=UNFINISHED), limit=1
-        )
-        if running:
-            return dg.SkipReason(f"run {running[0].dagster_run.run_id} is still refreshing")
-        return dg.RunRequest(run_key=tick.isoformat(), tags=Stretch(hour, hour).tags)
+    def scheduled(context: dg.ScheduleEvaluationContext, lake: Lake) -> Ticked:
+        if running := unfinished_run(context.instance, job_name):
+            return dg.SkipReason(f"run {running.dagster_run.run_id} of {job_name} has not ended")
+        return request(context.scheduled_execution_time, lake)
 
-    return refresh_every_5_minutes
+    return scheduled

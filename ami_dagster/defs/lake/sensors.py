@@ -2,19 +2,23 @@
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from typing import Final
 
 import dagster as dg
 
 from ami_contract.lake import HOUR, floor_hour, partition_key
-from ami_dagster.partitions import Stretch, pending_hours, stretches
+from ami_dagster.jobs import REASON_TAG, REFRESH_HOURS, unfinished_run
+from ami_dagster.partitions import Stretch, stretches
 from ami_dagster.resources import Lake
 from ami_store.lake import Hour, hours
 
-# Readings of an hour go on arriving for a while; until then the 5-minute schedule has it.
-CLOSED_AFTER = timedelta(minutes=10)
-DATA_VERSION_TAG = "dagster/data_version"
-LANDED = dg.AssetKey("raw_meter_readings")
-_MOST_EVENTS = 500
+# Until then the schedules have the hour.
+LATE_AFTER: Final = timedelta(minutes=12)
+# Some readings of a large fleet are always late; each refresh takes in what came meanwhile.
+LATE_EVERY: Final = timedelta(minutes=10)
+DATA_VERSION_TAG: Final = "dagster/data_version"
+LANDED: Final = dg.AssetKey("raw_meter_readings")
+_MOST_EVENTS: Final = 500
 
 
 def registered_versions(instance: dg.DagsterInstance) -> dict[str, str]:
@@ -42,23 +46,28 @@ def landed_events(found: Iterable[Hour], known: dict[str, str]) -> list[dg.Asset
     ]
 
 
-def closed_stretches(pending: Iterable[datetime], now: datetime) -> list[Stretch]:
-    """Stretches of those pending hours that are closed at `now`."""
-    return list(stretches(start for start in pending if start + HOUR + CLOSED_AFTER <= now))
+def late_stretches(found: Iterable[Hour], now: datetime) -> list[Stretch]:
+    """Stretches of hours that were closed at `now` and have readings that are not compacted."""
+    return list(
+        stretches(
+            hour.start
+            for hour in found
+            if not hour.is_compacted and hour.start + HOUR + LATE_AFTER <= now
+        )
+    )
 
 
-def landed_hours_sensor(
-    job_name: str, partitions: dg.HourlyPartitionsDefinition
-) -> dg.SensorDefinition:
-    """Registers landed hours as partitions and has late hours compacted and rebuilt."""
+def landed_hours_sensor(partitions: dg.HourlyPartitionsDefinition) -> dg.SensorDefinition:
+    """Registers landed hours as partitions and has late hours compacted and refreshed."""
 
     @dg.sensor(
-        job_name=job_name,
+        job_name=REFRESH_HOURS,
         minimum_interval_seconds=30,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=(
             "Registers every hour in which readings landed as a partition of raw_meter_readings; "
-            "requests a refresh for closed hours with readings that came late."
+            f"requests {REFRESH_HOURS} for closed hours with readings that came late, at most "
+            f"every {LATE_EVERY.seconds // 60} minutes."
         ),
     )
     def landed_hours(context: dg.SensorEvaluationContext, lake: Lake) -> dg.SensorResult:
@@ -72,17 +81,26 @@ def landed_hours_sensor(
                 len(everything) - len(found),
                 first.isoformat(),
             )
-        digests = {hour.start: hour.digest for hour in found}
-        pending = pending_hours(lake.data, since=first)
+        events = landed_events(found, registered_versions(context.instance))[:_MOST_EVENTS]
+        now = lake.now()
+        late = late_stretches(found, now)
+        asked_at = datetime.fromisoformat(context.cursor) if context.cursor else None
+        if (
+            not late
+            or (asked_at and now < asked_at + LATE_EVERY)
+            or unfinished_run(context.instance, REFRESH_HOURS)
+        ):
+            return dg.SensorResult(asset_events=events)
         return dg.SensorResult(
-            asset_events=landed_events(found, registered_versions(context.instance))[:_MOST_EVENTS],
+            asset_events=events,
             run_requests=[
                 dg.RunRequest(
-                    run_key=f"{partition_key(stretch.first)}:{digests[stretch.last]}",
-                    tags={**stretch.tags, "ami/reason": "late readings"},
+                    run_key=f"{partition_key(stretch.first)} {now.isoformat()}",
+                    tags={**stretch.tags, REASON_TAG: "late readings"},
                 )
-                for stretch in closed_stretches(pending, lake.now())
+                for stretch in late
             ],
+            cursor=now.isoformat(),
         )
 
     return landed_hours

@@ -1,0 +1,96 @@
+"""Jobs: reads the assets, gives the runs that schedules, sensors and `ami build` launch.
+
+| job | what it makes anew | partitions of its runs |
+|---|---|---|
+| `detect_sags` | the open hour's readings, voltage, pole and feeder events | that hour |
+| `refresh_hours` | whole hours and all marts but daily and weekly ones | a stretch of hours |
+| `refresh_days` | daily marts | a stretch of days |
+| `refresh_weeks` | weekly statistics | none |
+| `refresh_calendar` | daily marts and weekly statistics in one run of dbt | a stretch of days |
+| `compact_landed_hours` | compaction alone | a stretch of hours |
+
+Every job that runs dbt publishes the warehouse afterwards.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+
+DETECT_SAGS: Final = "detect_sags"
+REFRESH_HOURS: Final = "refresh_hours"
+REFRESH_DAYS: Final = "refresh_days"
+REFRESH_WEEKS: Final = "refresh_weeks"
+REFRESH_CALENDAR: Final = "refresh_calendar"
+COMPACT_HOURS: Final = "compact_landed_hours"
+
+REASON_TAG: Final = "ami/reason"
+
+# What an operator waits for; all else that a tick builds is upstream of these.
+SAG_MARTS: Final = ("voltage_events", "superseded_events", "pole_events", "feeder_events")
+WEEKLY_MARTS: Final = ("voltage_quality_weekly", "sarfi_indices")
+
+UNFINISHED: Final = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+
+
+def unfinished_run(instance: dg.DagsterInstance, job_name: str) -> dg.RunRecord | None:
+    """A run of the job that waits or works, None when there is none."""
+    records = instance.get_run_records(
+        dg.RunsFilter(job_name=job_name, statuses=UNFINISHED), limit=1
+    )
+    return records[0] if records else None
+
+
+def jobs(
+    models: dg.AssetsDefinition, calendar_models: dg.AssetsDefinition
+) -> list[UnresolvedAssetJobDefinition]:
+    """All jobs over assets.
+
+    Args:
+        models: what is refreshed by the hour.
+        calendar_models: what is refreshed by the day and week, tagged `daily` or `weekly`.
+    """
+    hourly = dg.AssetSelection.assets(models)
+    calendar = dg.AssetSelection.assets(calendar_models)
+    weekly = dg.AssetSelection.tag("weekly", "")
+    compacted = dg.AssetSelection.assets("compacted_readings")
+    published = dg.AssetSelection.assets("published_warehouse")
+    sags = dg.AssetSelection.assets(*SAG_MARTS)
+    # The data tests of what lies above the events wait for the hour's refresh.
+    detection = (sags.upstream() & hourly).without_checks() | dg.AssetSelection.checks_for_assets(
+        *SAG_MARTS
+    )
+    return [
+        _job(
+            DETECT_SAGS,
+            compacted | detection | published,
+            "Compaction of the open hour; voltage, pole and feeder events; publication.",
+        ),
+        _job(
+            REFRESH_HOURS,
+            compacted | hourly | published,
+            "Compaction of the run's hours; all models but daily and weekly ones; publication.",
+        ),
+        _job(REFRESH_DAYS, (calendar - weekly) | published, "Daily marts; publication."),
+        _job(REFRESH_WEEKS, weekly | published, "Weekly statistics and indices; publication."),
+        _job(REFRESH_CALENDAR, calendar | published, "Daily and weekly marts; publication."),
+        _job(COMPACT_HOURS, compacted, "Compaction of the run's hours only."),
+    ]
+
+
+def _job(name: str, selection: dg.AssetSelection, description: str) -> UnresolvedAssetJobDefinition:
+    return dg.define_asset_job(
+        name,
+        selection=selection,
+        # A step in its own process would load everything once more, and steps wait anyway.
+        executor_def=dg.in_process_executor,
+        description=description,
+    )

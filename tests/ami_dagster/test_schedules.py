@@ -1,0 +1,146 @@
+"""Schedules with a clock of their own: what a tick asks for, and when it asks for nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+import pytest
+from support import HOUR, stored_rows
+
+from ami_contract.lake import DataDir
+from ami_dagster.defs.analytics.schedules import hour_of_tick, schedules
+from ami_dagster.resources import Lake
+from ami_store.lake import land
+
+ONE_HOUR = timedelta(hours=1)
+SCHEDULES = {schedule.name: schedule for schedule in schedules()}
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.instance_for_test() as instance:
+        yield instance
+
+
+def tick(
+    name: str, at: datetime, data: DataDir, instance: dg.DagsterInstance
+) -> list[dg.RunRequest] | str:
+    """What the schedule asks for at `at`; the reason when it skips."""
+    context = dg.build_schedule_context(
+        instance=instance,
+        scheduled_execution_time=at,
+        resources={"lake": Lake(data_dir=str(data.root))},
+    )
+    result = SCHEDULES[name](context)
+    if isinstance(result, dg.SkipReason):
+        return result.skip_message or ""
+    return [result] if isinstance(result, dg.RunRequest) else list(result)
+
+
+def spans(requests: list[dg.RunRequest] | str) -> list[tuple[str, str]]:
+    assert isinstance(requests, list), requests
+    return [
+        (
+            request.tags["dagster/asset_partition_range_start"],
+            request.tags["dagster/asset_partition_range_end"],
+        )
+        for request in requests
+    ]
+
+
+def test_schedules_take_the_place_of_scheduled_queries() -> None:
+    assert {
+        name: (schedule.job_name, schedule.cron_schedule, schedule.default_status)
+        for name, schedule in SCHEDULES.items()
+    } == {
+        "sags_every_5_minutes": ("detect_sags", "*/5 * * * *", dg.DefaultScheduleStatus.RUNNING),
+        "hours_hourly": ("refresh_hours", "8 * * * *", dg.DefaultScheduleStatus.RUNNING),
+        "days_daily": ("refresh_days", "40 0 * * *", dg.DefaultScheduleStatus.RUNNING),
+        "weeks_weekly": ("refresh_weeks", "20 1 * * 1", dg.DefaultScheduleStatus.RUNNING),
+    }
+
+
+@pytest.mark.parametrize(
+    ("tick", "hour"),
+    [
+        (HOUR + timedelta(minutes=5), HOUR),
+        (HOUR + timedelta(minutes=55), HOUR),
+        (HOUR + timedelta(minutes=60), HOUR),
+        (HOUR + timedelta(minutes=65), HOUR + ONE_HOUR),
+        (datetime(2026, 3, 1, 0, 0, tzinfo=UTC), datetime(2026, 2, 28, 23, tzinfo=UTC)),
+    ],
+)
+def test_a_5_minute_tick_works_on_the_hour_of_five_minutes_before(
+    tick: datetime, hour: datetime
+) -> None:
+    assert hour_of_tick(tick) == hour
+
+
+def test_a_5_minute_tick_looks_for_sags_when_something_landed(
+    data: DataDir, instance: dg.DagsterInstance
+) -> None:
+    at = HOUR + timedelta(minutes=20)
+    assert "nothing new has landed" in tick("sags_every_5_minutes", at, data, instance)
+    land(data, HOUR, "a", stored_rows(HOUR, [240.0]))
+    assert spans(tick("sags_every_5_minutes", at, data, instance)) == [
+        ("2026-03-01-14:00", "2026-03-01-14:00")
+    ]
+
+
+def test_the_hourly_tick_asks_for_every_closed_hour_that_is_not_built(
+    data: DataDir, instance: dg.DagsterInstance
+) -> None:
+    for hours in (0, 1, 2, 5, 6):
+        start = HOUR + hours * ONE_HOUR
+        land(data, start, "a", stored_rows(start, [240.0]))
+    # 20:08: the hour from 19:00 is closed, that from 20:00 (hours = 6) is open.
+    requests = tick("hours_hourly", HOUR + timedelta(hours=6, minutes=8), data, instance)
+    assert spans(requests) == [
+        ("2026-03-01-14:00", "2026-03-01-16:00"),
+        ("2026-03-01-19:00", "2026-03-01-19:00"),
+    ]
+
+
+def test_the_hourly_tick_is_skipped_when_everything_is_built(
+    data: DataDir, instance: dg.DagsterInstance
+) -> None:
+    land(data, HOUR, "a", stored_rows(HOUR, [240.0]))
+    # At 14:08 the hour is still open.
+    skipped = tick("hours_hourly", HOUR + timedelta(minutes=8), data, instance)
+    assert skipped == "every closed hour is in the published warehouse"
+
+
+def test_the_daily_tick_makes_the_two_days_before_within_the_lake(
+    data: DataDir, instance: dg.DagsterInstance
+) -> None:
+    midnight = datetime(2026, 3, 2, 0, 40, tzinfo=UTC)
+    assert "no day has ended" in tick("days_daily", midnight, data, instance)
+    land(data, HOUR, "a", stored_rows(HOUR, [240.0]))
+    assert spans(tick("days_daily", midnight, data, instance)) == [("2026-03-01", "2026-03-01")]
+    assert spans(tick("days_daily", midnight + timedelta(days=2), data, instance)) == [
+        ("2026-03-02", "2026-03-03")
+    ]
+
+
+@pytest.mark.parametrize("name", sorted(SCHEDULES))
+def test_a_tick_is_skipped_while_the_run_before_has_not_ended(
+    name: str, data: DataDir, instance: dg.DagsterInstance
+) -> None:
+    land(data, HOUR, "a", stored_rows(HOUR, [240.0]))
+    at = datetime(2026, 3, 2, 1, 20, tzinfo=UTC)
+    if name == "sags_every_5_minutes":
+        at = HOUR + timedelta(minutes=20)
+    assert isinstance(tick(name, at, data, instance), list)
+
+    @dg.job(name=SCHEDULES[name].job_name)
+    def job() -> None:
+        pass
+
+    for status in (dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTED):
+        run = instance.create_run_for_job(job, status=status)
+        assert "has not ended" in tick(name, at, data, instance)
+        instance.delete_run(run.run_id)
+    instance.create_run_for_job(job, status=dg.DagsterRunStatus.SUCCESS)
+    assert isinstance(tick(name, at, data, instance), list)
