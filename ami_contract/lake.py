@@ -99,6 +99,11 @@ class DataDir:
         return self.root / "readings"
 
     @property
+    def quarantine(self) -> Path:
+        """Landed files that cannot be read, by hour of `event_ts`, each with its reason."""
+        return self.root / "quarantine"
+
+    @property
     def deadletter(self) -> Path:
         """What was refused, with its reason; segments by hour of arrival."""
         return self.root / "deadletter"

@@ -30,6 +30,7 @@ from ami_dagster.partitions import (
     zones,
 )
 from ami_store.lake import hours
+from ami_store.quarantine import quarantined
 from ami_store.warehouse import published_listing
 
 _PID_TAG: Final = "ami/pid"
@@ -152,6 +153,11 @@ def build_pending(
             raise dg.DagsterExecutionInterruptedError
         if not result.success:
             return Outcome(len(pending), runs, _failures(result))
+    for found in quarantined(data):
+        report(
+            f"{found.path} is damaged ({found.reason}) and was set aside; `{found.remedy}` stores "
+            "its readings again from the archive"
+        )
     return Outcome(len(pending), runs, [])
 
 

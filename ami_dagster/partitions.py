@@ -124,6 +124,11 @@ def pending_hours(
     ]
 
 
+def uncompacted_hours(data: DataDir, since: datetime, until: datetime) -> list[datetime]:
+    """Hours within [since, until) with landed files that are not compacted, ascending."""
+    return [hour.start for hour in _within(data, since, until) if not hour.is_compacted]
+
+
 def news(data: DataDir, hour: datetime) -> bool:
     """Whether an hour has readings that no publication, complete or of events alone, has seen."""
     listed_at = published_listing(data)

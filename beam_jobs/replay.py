@@ -31,6 +31,7 @@ from ami_store.lake import (
     compare_rebuilt,
     hours,
 )
+from ami_store.quarantine import clear_quarantine
 from beam_jobs.archive import READINGS_KEY
 from beam_jobs.archive_places import LINE_END, split_line, split_payload, texts_of, within
 from beam_jobs.bounded import BoundedGraph
@@ -261,6 +262,8 @@ def _replace(
         for rebuilt in changed:
             commit_rebuilt(data, rebuilt, segments, now=now, con=con)
             done.restored.append(rebuilt)
+    # Last: killed before, the next replay finds these hours right and clears them.
+    clear_quarantine(data, made)
 
 
 def _check_something(data: DataDir, span: Span, done: Replay) -> None:

@@ -27,7 +27,7 @@ from ingest_helpers import (
 from test_layout import Killed, killed_at
 
 from ami_contract.errors import LakeError, LockHeldError, SettingsError
-from ami_contract.lake import DataDir, floor_hour
+from ami_contract.lake import DataDir, floor_hour, hour_of_folder
 from ami_store.lake import (
     alone_in_lake,
     compact_hour,
@@ -35,6 +35,7 @@ from ami_store.lake import (
     hours,
     read_hour,
 )
+from ami_store.quarantine import quarantined, set_aside_damaged
 from ami_store.views import lake_views
 from beam_jobs.bounded import BoundedGraph
 from beam_jobs.decode import PayloadBounds
@@ -222,6 +223,20 @@ def test_a_damaged_lake_is_repaired_and_the_second_replay_changes_nothing(
     assert len(done.restored) >= 2
     assert in_place(filled).restored == []
     assert rows(filled) == before
+
+
+def test_readings_of_quarantined_files_are_stored_again_and_the_quarantine_is_cleared(
+    filled: DataDir,
+) -> None:
+    before = rows(filled)
+    landed = next(path for hour in hours(filled) for path in hour.pending)
+    landed.write_bytes(b"no parquet")
+    [aside] = set_aside_damaged(filled, hour_of_folder(landed.parent), now=LATER)
+    assert rows(filled) != before
+    in_place(filled)
+    assert rows(filled) == before
+    assert not aside.path.exists()
+    assert not list(quarantined(filled))
 
 
 def test_what_lands_while_hours_are_rebuilt_stays_and_is_not_doubled(filled: DataDir) -> None:

@@ -2,10 +2,12 @@
 
 import dagster as dg
 
+from ami_contract.errors import LakeError
 from ami_contract.lake import partition_key
-from ami_dagster.partitions import pending_hours
+from ami_dagster.partitions import uncompacted_hours
 from ami_dagster.resources import Lake
 from ami_store.lake import Hour, compact_hour, compaction_connection
+from ami_store.quarantine import SetAside, quarantined, set_aside_damaged
 
 GROUP = "lake"
 WAREHOUSE_POOL = "warehouse"
@@ -40,6 +42,9 @@ def hour_metadata(hour: Hour) -> dict[str, dg.MetadataValue | int | str]:
     }
 
 
+WHOLE_CHECK = "landed_files_are_whole"
+
+
 def compaction(partitions: dg.HourlyPartitionsDefinition) -> dg.AssetsDefinition:
     """`compacted_readings`: every hour sorted and deduplicated into one file."""
 
@@ -51,20 +56,53 @@ def compaction(partitions: dg.HourlyPartitionsDefinition) -> dg.AssetsDefinition
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.single_run(),
         pool=WAREHOUSE_POOL,
+        check_specs=[
+            dg.AssetCheckSpec(
+                WHOLE_CHECK,
+                asset="compacted_readings",
+                description=(
+                    "No landed file is damaged. One that is goes to the quarantine, so that the "
+                    "rest goes on; `ami replay` stores its readings again from the archive."
+                ),
+            )
+        ],
         description=(
             "Stored readings, one row per (meter_id, seq, event_ts), sorted by meter and time: one "
             "Parquet file per hour, committed by replacing the hour's manifest."
         ),
     )
-    def compacted_readings(context: dg.AssetExecutionContext, lake: Lake) -> None:
+    def compacted_readings(context: dg.AssetExecutionContext, lake: Lake) -> dg.MaterializeResult:
         window = context.partition_time_window
-        starts = pending_hours(lake.data, window.start, window.end)
+        starts = uncompacted_hours(lake.data, window.start, window.end)
         context.log.info("%d hours have landed files to merge", len(starts))
         with compaction_connection() as con:
             for number, start in enumerate(starts, 1):
-                hour = compact_hour(lake.data, start, now=lake.now(), con=con)
+                try:
+                    hour = compact_hour(lake.data, start, now=lake.now(), con=con)
+                except LakeError:
+                    moved = set_aside_damaged(lake.data, start, now=lake.now())
+                    if not moved:
+                        raise
+                    for found in moved:
+                        context.log.error("%s was set aside: %s", found.path, found.reason)
+                    hour = compact_hour(lake.data, start, now=lake.now(), con=con)
                 context.add_asset_metadata(hour_metadata(hour), partition_key=partition_key(start))
                 if number % _PROGRESS_EVERY == 0:
                     context.log.info("%d of %d hours", number, len(starts))
+        return dg.MaterializeResult(check_results=[whole_files(list(quarantined(lake.data)))])
 
     return compacted_readings
+
+
+def whole_files(found: list[SetAside]) -> dg.AssetCheckResult:
+    """Result of the check that nothing lies in the quarantine."""
+    if not found:
+        return dg.AssetCheckResult(check_name=WHOLE_CHECK, passed=True)
+    return dg.AssetCheckResult(
+        check_name=WHOLE_CHECK,
+        passed=False,
+        metadata={
+            "files": [f"{each.path} ({each.rows} readings): {each.reason}" for each in found],
+            "to_do": sorted({each.remedy for each in found}),
+        },
+    )

@@ -1,0 +1,105 @@
+"""Damaged landed files: reads the landing, moves what is no Parquet aside so that the rest goes on.
+
+A file set aside keeps its name and hour below `quarantine/`; beside it stands why. Its readings are
+in the raw archive: a replay of the hour stores them again and clears the quarantine.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ami_contract.lake import HOUR, DataDir, hour_folder, hour_of_folder
+from ami_store.files import fsync_folder, write_bytes
+from ami_store.lake import alone_in_lake, landed_rows, read_hour
+
+_REASON = ".json"
+
+
+@dataclass(frozen=True)
+class SetAside:
+    """A landed file that cannot be read.
+
+    Attributes:
+        path: where it lies now.
+        hour: UTC hour of its readings.
+        rows: readings it holds by its name.
+        reason: what is wrong with it.
+        at: ISO 8601, when it was set aside.
+    """
+
+    path: Path
+    hour: datetime
+    rows: int
+    reason: str
+    at: str
+
+    @property
+    def remedy(self) -> str:
+        """Command that stores its readings again and clears it."""
+        return (
+            f"ami replay --from {self.hour:%Y-%m-%dT%H:%M} --to {self.hour + HOUR:%Y-%m-%dT%H:%M}"
+        )
+
+
+def set_aside_damaged(data: DataDir, start: datetime, *, now: datetime) -> list[SetAside]:
+    """Move the landed files of an hour that cannot be read out of the landing.
+
+    The reason is written first: killed in between and run again, the file follows it.
+
+    Raises:
+        LakeError: the quarantine cannot be written; names it.
+    """
+    moved = []
+    with alone_in_lake(data):
+        for path in read_hour(data, start).pending:
+            if reason := damage(path):
+                moved.append(_set_aside(data, path, start, reason, now))
+    return moved
+
+
+def damage(path: Path) -> str:
+    """Why a Parquet file cannot be read in full; empty when it can."""
+    try:
+        pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        return str(error).strip().splitlines()[0]
+    return ""
+
+
+def _set_aside(data: DataDir, path: Path, start: datetime, reason: str, now: datetime) -> SetAside:
+    target = data.quarantine / hour_folder(start) / path.name
+    found = SetAside(target, start, landed_rows(path), reason, now.astimezone(UTC).isoformat())
+    write_bytes(_reason_file(target), json.dumps(asdict(found), default=str).encode())
+    path.replace(target)
+    fsync_folder(target.parent)
+    fsync_folder(path.parent)
+    return found
+
+
+def quarantined(data: DataDir) -> Iterator[SetAside]:
+    """Files that are set aside now, oldest hour first."""
+    for path in sorted(data.quarantine.glob("dt=*/hr=*/*.parquet")):
+        told = json.loads(_reason_file(path).read_bytes())
+        yield SetAside(path, hour_of_folder(path.parent), told["rows"], told["reason"], told["at"])
+
+
+def clear_quarantine(data: DataDir, starts: Iterable[datetime]) -> int:
+    """Delete the files set aside of hours that were made anew; returns how many."""
+    cleared = 0
+    for start in starts:
+        for path in (data.quarantine / hour_folder(start)).glob("*.parquet"):
+            path.unlink()
+            _reason_file(path).unlink(missing_ok=True)
+            cleared += 1
+    return cleared
+
+
+def _reason_file(path: Path) -> Path:
+    return path.with_name(path.name + _REASON)
