@@ -154,6 +154,16 @@ class DataDir:
         return self.root / "warehouse" / "serve.duckdb"
 
     @property
+    def exports(self) -> Path:
+        """Files that the asset `exports` writes, by table and UTC day."""
+        return self.root / "exports"
+
+    @property
+    def reports(self) -> Path:
+        """Reports as Markdown, by kind and UTC day."""
+        return self.root / "reports"
+
+    @property
     def dagster_home(self) -> Path:
         """Dagster's instance folder."""
         return self.root / "dagster"

@@ -22,8 +22,10 @@ from ami_dagster.defs.analytics.sensors import late_days_sensor
 from ami_dagster.defs.edge import assets as edge
 from ami_dagster.defs.ingest import assets as ingest
 from ami_dagster.defs.lake.assets import compaction, landed_readings
+from ami_dagster.defs.lake.replay import replay_archive
 from ami_dagster.defs.lake.sensors import landed_hours_sensor
 from ami_dagster.defs.serving.assets import publication
+from ami_dagster.defs.serving.on_demand import data_quality_report, exports
 from ami_dagster.jobs import REFRESH_DAYS, REFRESH_HOURS, jobs
 from ami_dagster.partitions import daily_partitions, hourly_partitions
 from ami_dagster.resources import Lake
@@ -39,7 +41,8 @@ def build_definitions(settings: Settings) -> dg.Definitions:
     data, now = settings.data, datetime.now(UTC)
     hours = hourly_partitions(data, now)
     project = dbt_project(DBT_PROJECT_DIR)
-    translator = AmiTranslator(hours, daily_partitions(data, now))
+    days = daily_partitions(data, now)
+    translator = AmiTranslator(hours, days)
     hourly, calendar = dbt_models(project, translator), calendar_models(project, translator)
     by_name = {job.name: job for job in jobs(hourly, calendar)}
     return dg.Definitions(
@@ -51,8 +54,10 @@ def build_definitions(settings: Settings) -> dg.Definitions:
             hourly,
             calendar,
             publication(served_models(hourly, calendar)),
+            exports(days),
+            data_quality_report(days),
         ],
-        jobs=list(by_name.values()),
+        jobs=[*by_name.values(), replay_archive],
         sensors=[
             landed_hours_sensor(hours),
             late_days_sensor(by_name[REFRESH_HOURS], by_name[REFRESH_DAYS]),

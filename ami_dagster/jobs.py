@@ -8,6 +8,8 @@
 | `refresh_weeks` | weekly statistics | none |
 | `refresh_calendar` | daily marts and weekly statistics in one run of dbt | a stretch of days |
 | `compact_landed_hours` | compaction alone | a stretch of hours |
+| `export_day` | files of a table for business users | a day |
+| `report_data_quality` | what arrived on a day and what did not | a day |
 
 Every job that runs dbt publishes the warehouse afterwards.
 """
@@ -25,6 +27,8 @@ REFRESH_DAYS: Final = "refresh_days"
 REFRESH_WEEKS: Final = "refresh_weeks"
 REFRESH_CALENDAR: Final = "refresh_calendar"
 COMPACT_HOURS: Final = "compact_landed_hours"
+EXPORT_DAY: Final = "export_day"
+REPORT_QUALITY: Final = "report_data_quality"
 
 REASON_TAG: Final = "ami/reason"
 
@@ -83,6 +87,16 @@ def jobs(
         _job(REFRESH_WEEKS, weekly | published, "Weekly statistics and indices; publication."),
         _job(REFRESH_CALENDAR, calendar | published, "Daily and weekly marts; publication."),
         _job(COMPACT_HOURS, compacted, "Compaction of the run's hours only."),
+        _job(
+            EXPORT_DAY,
+            dg.AssetSelection.assets("exports"),
+            "Files of readings or of a mart, by pole, for a UTC day.",
+        ),
+        _job(
+            REPORT_QUALITY,
+            dg.AssetSelection.assets("data_quality_report"),
+            "Report on the data of a UTC day.",
+        ),
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -25,6 +26,11 @@ class Lake(dg.ConfigurableResource):
     def data(self) -> DataDir:
         """Paths below the data folder."""
         return DataDir(Path(self.data_dir))
+
+    @property
+    def child_environment(self) -> dict[str, str]:
+        """Environment for an `ami` command over the same data."""
+        return {**os.environ, "AMI_DATA_DIR": self.data_dir}
 
     @property
     def removal_grace(self) -> timedelta:
