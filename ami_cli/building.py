@@ -4,39 +4,24 @@ from __future__ import annotations
 
 import io
 import logging
-import os
 import re
-import shutil
 import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, TextIO
 
 import typer
 
+from ami_cli.instance import prepare_instance
 from ami_cli.terminal import Working, say
 from ami_contract.settings import Settings
 
 if TYPE_CHECKING:
     from ami_dagster.local_run import Outcome
 
-INSTANCE_TEMPLATE: Final = Path(__file__).resolve().parent.parent / "dagster.yaml"
 _DBT_PROGRESS: Final = re.compile(r"(\d+) of (\d+) (?:OK|PASS|WARN|ERROR|FAIL)")
-WORKSPACE: Final = Path(__file__).resolve().parent.parent / "workspace.yaml"
-
-
-def prepare_instance(settings: Settings) -> Path:
-    """Dagster's home below the data folder, with its config; also tells child processes."""
-    home = settings.data.dagster_home
-    home.mkdir(parents=True, exist_ok=True)
-    if not (home / "dagster.yaml").exists():
-        shutil.copyfile(INSTANCE_TEMPLATE, home / "dagster.yaml")
-    os.environ["DAGSTER_HOME"] = str(home)
-    os.environ["AMI_DATA_DIR"] = str(settings.data_dir)
-    return home
 
 
 def build(settings: Settings, since: datetime | None, until: datetime | None) -> Outcome:

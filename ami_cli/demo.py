@@ -1,10 +1,7 @@
-"""`ami demo` and `ami up`: read settings, give the whole platform running until Ctrl-C."""
+"""`ami demo`: reads settings, gives the whole platform on simulated meters until Ctrl-C."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
@@ -13,46 +10,24 @@ import click
 
 from ami_cli.building import build
 from ami_cli.platform_run import (
-    check_ports,
-    environment,
     last_truth_end,
     now,
-    start_dagster,
+    start_daemon,
     start_ingest,
     start_pubsub,
+    start_webserver,
     stored_rows,
-    wait_for_dagster,
     wait_for_ingest,
 )
-from ami_cli.processes import Supervisor, ami_command, only_one
+from ami_cli.processes import Supervisor, ami_command
+from ami_cli.reloading import Reload
 from ami_cli.simulation import SimulationOrder, run_simulation
-from ami_cli.terminal import Working, interrupted_by_sigterm, say
+from ami_cli.terminal import Working, say
+from ami_cli.up import platform, until_stopped, wait_shown
 from ami_contract.errors import AmiError
 from ami_contract.settings import Settings
 
 HISTORY: Final = timedelta(hours=3)
-_POLL_S: Final = 1.0
-
-
-def run_up(settings: Settings) -> None:
-    """Pub/Sub, ingest and Dagster until stopped.
-
-    Raises:
-        SettingsError: it runs already, or a port is taken.
-        AmiError: a part of it failed; the message names its log.
-    """
-    with _platform(settings) as supervisor:
-        start_pubsub(supervisor, settings)
-        start_ingest(supervisor)
-        start_dagster(supervisor, settings)
-        url = _shown("starting Dagster", lambda: wait_for_dagster(supervisor, settings))
-        click.echo(
-            f"Dagster UI    {url}\n"
-            f"Pub/Sub       {settings.emulator_host}, topic {settings.pubsub_topic}\n"
-            f"data and logs {settings.data_dir}\n"
-            "publish with `ami simulate`; stop with Ctrl-C"
-        )
-        _until_stopped(supervisor)
 
 
 def run_demo(settings: Settings, config: Path) -> None:
@@ -62,7 +37,7 @@ def run_demo(settings: Settings, config: Path) -> None:
         SettingsError: it runs already, or a port is taken.
         AmiError: a part of it failed; the message names its log.
     """
-    with _platform(settings) as supervisor:
+    with platform(settings) as supervisor:
         say(f"demo in {settings.data_dir}; stop with Ctrl-C at any time")
         start_pubsub(supervisor, settings)
         start_ingest(supervisor)
@@ -77,28 +52,12 @@ def run_demo(settings: Settings, config: Path) -> None:
         if outcome.failures:
             raise AmiError(f"the build failed: {outcome.failures[0]}")
         say("4/4 starting Dagster")
-        start_dagster(supervisor, settings)
-        url = _shown("starting Dagster", lambda: wait_for_dagster(supervisor, settings))
+        reload = Reload(settings)
+        start_webserver(supervisor, settings)
+        url = wait_shown(supervisor, settings)
+        start_daemon(supervisor, settings)
         click.echo(_what_to_see(url, settings))
-        _until_stopped(supervisor)
-
-
-@contextmanager
-def _platform(settings: Settings) -> Iterator[Supervisor]:
-    """A supervisor for one data folder; Ctrl-C or SIGTERM at any time stops all it started."""
-    with (
-        interrupted_by_sigterm(),
-        only_one(settings.data.run / "platform.lock", "the platform"),
-        Supervisor(settings.data.logs, environment(settings)) as supervisor,
-    ):
-        check_ports(settings)
-        try:
-            yield supervisor
-        except KeyboardInterrupt:
-            say("stopping …")
-            # Meters first, so that the ingest can still store their last readings.
-            supervisor.stop("simulate")
-    say(f"stopped; the data stays in {settings.data_dir}")
+        until_stopped(supervisor, reload)
 
 
 def _write_history(supervisor: Supervisor, settings: Settings, config: Path) -> None:
@@ -133,17 +92,6 @@ def _write_history(supervisor: Supervisor, settings: Settings, config: Path) -> 
             report=lambda rows: working.now(f"ingesting: {rows:,} rows stored"),
         )
     say(f"{rows:,} rows in the lake")
-
-
-def _shown(what: str, action: Callable[[], str]) -> str:
-    with Working(what):
-        return action()
-
-
-def _until_stopped(supervisor: Supervisor) -> None:
-    while True:
-        time.sleep(_POLL_S)
-        supervisor.check()
 
 
 def _what_to_see(url: str, settings: Settings) -> str:

@@ -30,8 +30,9 @@ from ami_cli.platform_run import (
     stored_rows,
     wait_for_dagster,
     wait_for_ingest,
+    with_free_ports,
 )
-from ami_cli.processes import Supervisor, ami_command, free_port
+from ami_cli.processes import Supervisor, ami_command
 from ami_cli.simulation import SimulationOrder, run_simulation
 from ami_cli.terminal import interrupted_by_sigterm, say
 from ami_contract.errors import AmiError
@@ -142,14 +143,7 @@ def run_check(settings: Settings, config: Path) -> None:
     """Check the whole way; exit status 1 with what failed, and the folder is kept."""
     begun = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="ami-check-"))
-    own = settings.model_copy(
-        update={
-            "data_dir": folder,
-            "pubsub_emulator_host": "",
-            "pubsub_port": free_port(),
-            "dagster_port": free_port(),
-        }
-    )
+    own = with_free_ports(settings, folder)
     say(f"demo --check in {folder}")
     try:
         with interrupted_by_sigterm():

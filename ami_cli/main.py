@@ -348,9 +348,29 @@ def sql(
 @app.command()
 def up() -> None:
     """Run Pub/Sub, ingest and Dagster until stopped; publish to it with `ami simulate`."""
-    from ami_cli.demo import run_up
+    from ami_cli.up import run_up
 
     run_up(settings())
+
+
+@app.command()
+def dagster(
+    part: Annotated[str, typer.Argument(metavar="PART", help="code-server, webserver or daemon.")],
+) -> None:
+    """Run one part of Dagster alone, in the foreground; `ami up` runs all of them."""
+    from ami_cli.serve import run_dagster
+
+    run_dagster(settings(), part)
+
+
+@app.command()
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Findings as JSON.")] = False,
+) -> None:
+    """Look for what keeps the platform from working and say what to do; exit 1 on a failure."""
+    from ami_cli.doctor import run_doctor
+
+    run_doctor(settings(), as_json=as_json)
 
 
 @app.command()

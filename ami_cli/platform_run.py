@@ -3,79 +3,125 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
-from ami_cli.building import WORKSPACE, prepare_instance
-from ami_cli.processes import Supervisor, accepts, ami_command, answers, check_port
+from ami_cli.instance import instance_environment, prepare_instance, write_workspace
+from ami_cli.processes import Supervisor, accepts, ami_command, answers, check_port, free_port
 from ami_contract.settings import Settings
 from ami_store.lake import hours
 
+CODE_SERVER: Final = "code-server"
+WEBSERVER: Final = "webserver"
+DAEMON: Final = "daemon"
 _IDLE_S = 2.5
 
 
 def environment(settings: Settings) -> dict[str, str]:
     """Variables that make child processes use exactly these settings."""
     return {
-        "AMI_DATA_DIR": str(settings.data_dir),
+        **instance_environment(settings),
         "AMI_PUBSUB_PORT": str(settings.pubsub_port),
         "AMI_DAGSTER_PORT": str(settings.dagster_port),
-        "DAGSTER_HOME": str(settings.data.dagster_home),
+        "AMI_CODE_SERVER_PORT": str(settings.code_server_port),
         # Python's own cache of compiled modules halves every start.
         "PYTHONDONTWRITEBYTECODE": "",
     }
 
 
+def with_free_ports(settings: Settings, data_dir: Path) -> Settings:
+    """Settings of another platform on this machine: its own folder, ports and stores."""
+    return settings.model_copy(
+        update={
+            "profile": "local",
+            "data_dir": data_dir,
+            "dagster_postgres_url": "",
+            "dagster_log_bucket": "",
+            "pubsub_emulator_host": "",
+            "pubsub_port": free_port(),
+            "dagster_port": free_port(),
+            "code_server_port": free_port(),
+        }
+    )
+
+
+def needed_ports(settings: Settings) -> list[tuple[int, str, str]]:
+    """Port, variable and purpose of all that the platform listens on."""
+    ports = [
+        (settings.dagster_port, "AMI_DAGSTER_PORT", "Dagster UI"),
+        (settings.code_server_port, "AMI_CODE_SERVER_PORT", "Dagster code server"),
+    ]
+    if not settings.pubsub_emulator_host:
+        ports.append((settings.pubsub_port, "AMI_PUBSUB_PORT", "Pub/Sub"))
+    if settings.ingest_metrics_port:
+        ports.append((settings.ingest_metrics_port, "AMI_INGEST_METRICS_PORT", "ingest metrics"))
+    return ports
+
+
 def check_ports(settings: Settings) -> None:
     """Raise SettingsError when a port the platform needs is taken."""
-    if not settings.pubsub_emulator_host:
-        check_port(settings.pubsub_port, "AMI_PUBSUB_PORT", "Pub/Sub")
-    check_port(settings.dagster_port, "AMI_DAGSTER_PORT", "Dagster UI")
+    for port, variable, purpose in needed_ports(settings):
+        check_port(port, variable, purpose)
 
 
 def start_pubsub(supervisor: Supervisor, settings: Settings) -> None:
     """Embedded Pub/Sub, unless the settings name another emulator."""
     if settings.pubsub_emulator_host:
         return
-    supervisor.start("pubsub", ami_command("pubsub"))
+    supervisor.start("pubsub", ami_command("pubsub"), restarts=True)
     supervisor.wait_until(lambda: accepts(settings.pubsub_port), "the start of Pub/Sub", 30)
 
 
 def start_ingest(supervisor: Supervisor) -> None:
     """The ingest loop."""
-    supervisor.start("ingest", ami_command("ingest"))
+    supervisor.start("ingest", ami_command("ingest"), restarts=True)
 
 
-def start_dagster(supervisor: Supervisor, settings: Settings) -> None:
-    """Dagster's UI, daemon and code server."""
-    prepare_instance(settings)
-    program = str(Path(sys.executable).parent / "dagster")
-    supervisor.start(
-        "dagster",
-        [program, "dev", "-w", str(WORKSPACE), "-h", "127.0.0.1", "-p", str(settings.dagster_port)],
-        # It ends its children only on what Ctrl-C sends.
-        stop_signal=signal.SIGINT,
-    )
+def dagster_command(part: str, settings: Settings) -> list[str]:
+    """Command line of Dagster's `code-server`, `webserver` or `daemon`; needs `environment`.
+
+    The code server loads the definitions for the other two and starts the processes of runs. It is
+    one process that a supervisor can watch, where `dagster code-server start` hides it in another.
+    """
+    dagster = Path(sys.executable).parent / "dagster"
+    if part == CODE_SERVER:
+        return [
+            *(str(dagster), "api", "grpc", "-m", "ami_dagster.definitions"),
+            *("--location-name", "ami", "-h", "127.0.0.1", "-p", str(settings.code_server_port)),
+        ]
+    workspace = str(write_workspace(settings))
+    if part == WEBSERVER:
+        return [
+            *(f"{dagster}-webserver", "-w", workspace),
+            *("-h", "127.0.0.1", "-p", str(settings.dagster_port)),
+        ]
+    return [f"{dagster}-daemon", "run", "-w", workspace]
 
 
 def start_webserver(supervisor: Supervisor, settings: Settings) -> None:
-    """Dagster's UI alone, without the daemon that runs schedules and sensors."""
+    """Dagster's UI and code server, without the daemon that runs schedules and sensors."""
     prepare_instance(settings)
-    program = str(Path(sys.executable).parent / "dagster-webserver")
-    supervisor.start(
-        "dagster",
-        [program, "-w", str(WORKSPACE), "-h", "127.0.0.1", "-p", str(settings.dagster_port)],
-    )
+    for part in (CODE_SERVER, WEBSERVER):
+        supervisor.start(part, dagster_command(part, settings), restarts=True)
+
+
+def start_daemon(supervisor: Supervisor, settings: Settings) -> None:
+    """Dagster's daemon; the code server should answer by now."""
+    supervisor.start(DAEMON, dagster_command(DAEMON, settings), restarts=True)
 
 
 def wait_for_dagster(supervisor: Supervisor, settings: Settings) -> str:
-    """Wait until the UI answers; returns its address."""
+    """Wait until the UI answers and the definitions are loaded; returns its address."""
     url = f"http://127.0.0.1:{settings.dagster_port}"
-    supervisor.wait_until(lambda: answers(f"{url}/server_info"), "the start of Dagster", 120)
+    supervisor.wait_until(
+        lambda: accepts(settings.code_server_port) and answers(f"{url}/server_info"),
+        "the start of Dagster",
+        120,
+    )
     return url
 
 

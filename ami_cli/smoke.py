@@ -28,8 +28,9 @@ from ami_cli.platform_run import (
     start_pubsub,
     stored_rows,
     wait_for_ingest,
+    with_free_ports,
 )
-from ami_cli.processes import Supervisor, ami_command, free_port
+from ami_cli.processes import Supervisor, ami_command
 from ami_cli.subscription import ensure_subscription
 from ami_cli.terminal import interrupted_by_sigterm, say
 from ami_contract.errors import AmiError
@@ -52,14 +53,7 @@ def run_smoke(settings: Settings) -> None:
     """Run the smoke test; exit status 1 with what failed, and the folder is kept."""
     begun = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="ami-smoke-"))
-    own = settings.model_copy(
-        update={
-            "profile": "local",
-            "data_dir": folder,
-            "pubsub_emulator_host": "",
-            "pubsub_port": free_port(),
-        }
-    )
+    own = with_free_ports(settings, folder)
     say(f"smoke in {folder}, about 3 minutes; stop with Ctrl-C at any time")
     try:
         with interrupted_by_sigterm():

@@ -59,16 +59,17 @@ class Working:
 def interrupted_by_sigterm() -> Iterator[None]:
     """SIGTERM raises KeyboardInterrupt like Ctrl-C, so that what was started is stopped too.
 
-    So does SIGINT where it was ignored, as in a script's background job: Dagster would pass that
-    on to SIGTERM.
+    So does the end of the terminal, unless it is ignored (nohup), and SIGINT where it was ignored,
+    as in a script's background job: Dagster would pass that on to SIGTERM.
     """
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    previous = {
-        number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGINT)
-    }
+    numbers = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    previous = {number: signal.signal(number, interrupt) for number in numbers}
     try:
         yield
     finally:

@@ -53,6 +53,17 @@ class Settings(BaseSettings):
     )
     pubsub_port: int = Field(8085, ge=1, le=65535, description="Port of the embedded Pub/Sub.")
     dagster_port: int = Field(3000, ge=1, le=65535, description="Port of the Dagster UI.")
+    code_server_port: int = Field(
+        4000, ge=1, le=65535, description="Loopback port of the server that loads the definitions."
+    )
+    dagster_postgres_url: str = Field(
+        "",
+        description="postgresql+psycopg2://… that keeps Dagster's runs; empty: SQLite files.",
+    )
+    dagster_log_bucket: str = Field(
+        "",
+        description="GCS bucket of the runs' stdout and stderr, with PostgreSQL; empty: files.",
+    )
     ingest_max_messages: int = Field(
         5000, ge=1, description="Most messages in one micro-batch of the local ingest."
     )
@@ -100,6 +111,13 @@ class Settings(BaseSettings):
     @classmethod
     def _as_number(cls, value: object) -> object:
         return int(value) if isinstance(value, str) and value.strip().isdecimal() else value
+
+    @field_validator("dagster_postgres_url")
+    @classmethod
+    def _names_its_driver(cls, value: str) -> str:
+        if value and not value.startswith("postgresql+psycopg2://"):
+            raise ValueError("a URL postgresql+psycopg2://USER:PASSWORD@HOST:PORT/DATABASE")
+        return value
 
     @property
     def data(self) -> DataDir:

@@ -35,7 +35,8 @@ ASSETS = (
 @pytest.fixture(scope="module")
 def url(built: Built) -> Iterator[str]:
     """Address of a running Dagster webserver over the built platform."""
-    settings = built.settings.model_copy(update={"dagster_port": free_port()})
+    ports = {"dagster_port": free_port(), "code_server_port": free_port()}
+    settings = built.settings.model_copy(update=ports)
     kept = dict(os.environ)
     try:
         with Supervisor(settings.data.logs, child_environment(settings)) as supervisor:
