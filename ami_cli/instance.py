@@ -14,7 +14,7 @@ from typing import Final, Literal
 import yaml
 
 from ami_contract.settings import Settings
-from ami_store.files import atomic_path
+from ami_store.files import write_bytes
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 LOCAL_TEMPLATE: Final = ROOT / "dagster.yaml"
@@ -69,13 +69,13 @@ def prepare_instance(settings: Settings) -> Path:
     home = settings.data.dagster_home
     text = template_text(settings).encode()
     if copy_state(settings) in ("absent", "outdated"):
-        _write(_copy(settings), text)
+        write_bytes(_copy(settings), text)
     # After the copy: a hash of what is not there yet would make the old copy look edited.
     if copy_state(settings) == "current":
         digest = sha256(text).hexdigest()
         record = _record(settings)
         if not record.exists() or record.read_text(encoding="utf-8").strip() != digest:
-            _write(record, digest.encode())
+            write_bytes(record, digest.encode())
     os.environ.update(instance_environment(settings))
     return home
 
@@ -96,7 +96,7 @@ def write_workspace(settings: Settings) -> Path:
     server = {"host": "127.0.0.1", "port": settings.code_server_port, "location_name": "ami"}
     text = yaml.safe_dump({"load_from": [{"grpc_server": server}]}).encode()
     if not path.exists() or path.read_bytes() != text:
-        _write(path, text)
+        write_bytes(path, text)
     return path
 
 
@@ -106,8 +106,3 @@ def _copy(settings: Settings) -> Path:
 
 def _record(settings: Settings) -> Path:
     return settings.data.dagster_home / ".template.sha256"
-
-
-def _write(path: Path, content: bytes) -> None:
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(content)

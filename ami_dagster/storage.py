@@ -12,11 +12,16 @@ from __future__ import annotations
 
 import sqlite3
 from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
 from threading import Lock
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
+from dagster._serdes import ConfigurableClassData
+
+from ami_store.files import locked
 
 # A daemon meets a file per run.
 _MOST_HELD: Final = 16
@@ -26,6 +31,17 @@ _lock: Final = Lock()
 
 class LocalStorage(DagsterSqliteStorage):
     """`storage: custom:` of a local instance; config: `base_dir`, the instance's folder."""
+
+    @classmethod
+    def from_config_value(
+        cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
+    ) -> LocalStorage:
+        """The storage of an instance; its files are made by one process, the others wait.
+
+        Two that make them at once leave a file that no process of Dagster opens any more.
+        """
+        with locked(Path(config_value["base_dir"]) / ".opening.lock"):
+            return cls.from_local(inst_data=inst_data, **config_value)
 
 
 @sa.event.listens_for(sa.engine.Engine, "connect")
