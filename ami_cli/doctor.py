@@ -19,7 +19,6 @@ from datetime import UTC, datetime, timedelta
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Final, Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import click
 import psutil
@@ -88,7 +87,6 @@ def findings(settings: Settings) -> list[Finding]:
         folder_finding(settings.data_dir),
         disk_finding(settings.data_dir),
         clock_finding(settings.data_dir, time.time()),
-        zones_finding(settings),
         credentials_finding(settings),
         pubsub_finding(settings, running),
         lake_finding(settings),
@@ -258,7 +256,8 @@ def disk_finding(
 
 def clock_finding(data_dir: Path, now_s: float) -> Finding:
     """Whether the clock (Unix time, s) is behind what the data folder was written at."""
-    shown = f"{datetime.fromtimestamp(now_s, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    now = datetime.fromtimestamp(now_s, UTC)
+    shown = f"{now:%Y-%m-%d %H:%M:%S} UTC, here {now.astimezone():%H:%M %Z}"
     folders = [data_dir, *(data_dir.glob("*") if data_dir.is_dir() else [])]
     newest_s = max((path.stat().st_mtime for path in folders if path.exists()), default=0.0)
     if newest_s > now_s + CLOCK_TOLERANCE_S:
@@ -270,29 +269,6 @@ def clock_finding(data_dir: Path, now_s: float) -> Finding:
             "are refused",
         )
     return Finding("clock", "ok", shown)
-
-
-def zones_finding(settings: Settings) -> Finding:
-    """Whether the time zones of the registry's sites are known here."""
-    try:
-        names = set(read_registry(settings.data.registry)["time_zone"].to_pylist()) - {None}
-    except LakeError:
-        names = set()
-    unknown = []
-    for name in sorted({*names, "UTC"}):
-        try:
-            ZoneInfo(name)
-        except (ZoneInfoNotFoundError, ValueError):
-            unknown.append(name)
-    if unknown:
-        return Finding(
-            "zones",
-            "fail",
-            f"unknown time zones: {', '.join(unknown)}",
-            f"correct them in {settings.data.registry}, or update the package tzdata",
-        )
-    local = datetime.now().astimezone()
-    return Finding("zones", "ok", f"here {local:%Z (UTC%z)}, sites {', '.join(names) or 'UTC'}")
 
 
 def credentials_finding(settings: Settings) -> Finding:
