@@ -32,6 +32,7 @@ from ami_cli.processes import accepts
 from ami_contract.errors import LakeError
 from ami_contract.settings import Settings
 from ami_store.lake import hours
+from ami_store.quarantine import quarantined
 from ami_store.registry import read_registry
 
 Level = Literal["ok", "warn", "fail"]
@@ -325,11 +326,18 @@ def pubsub_finding(settings: Settings, running: int | None) -> Finding:
 
 
 def lake_finding(settings: Settings) -> Finding:
-    """Whether every folder and manifest of the lake is of this lake."""
+    """Whether every folder and manifest of the lake is of this lake, and every file is sound."""
     try:
         found = list(hours(settings.data))
     except LakeError as error:
         return Finding("lake", "fail", str(error), "see docs/architecture.md for what lies where")
+    if aside := list(quarantined(settings.data)):
+        return Finding(
+            "lake",
+            "warn",
+            f"{len(aside)} damaged files are set aside, first {aside[0].path}: {aside[0].reason}",
+            f"`{aside[0].remedy}` stores their readings again",
+        )
     waiting = sum(not hour.is_compacted for hour in found)
     return Finding("lake", "ok", f"{len(found)} hours, {waiting} of them wait for compaction")
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import dagster as dg
@@ -20,7 +21,10 @@ from ami_cli import doctor
 from ami_cli.doctor import Finding
 from ami_cli.instance import instance_environment, prepare_instance
 from ami_cli.processes import free_port, only_one
+from ami_contract.lake import hour_folder
 from ami_contract.settings import Settings
+from ami_store.lake import landed_name
+from ami_store.quarantine import set_aside_damaged
 
 
 @pytest.fixture
@@ -134,6 +138,18 @@ def test_what_does_not_belong_in_the_lake_is_named(settings: Settings) -> None:
     finding = doctor.lake_finding(settings)
     assert finding.level == "fail"
     assert str(foreign) in finding.message
+
+
+def test_a_damaged_file_that_was_set_aside_warns_with_its_remedy(settings: Settings) -> None:
+    hour = datetime(2026, 3, 1, 14, tzinfo=UTC)
+    folder = settings.data.landing / hour_folder(hour)
+    folder.mkdir(parents=True)
+    (folder / landed_name("torn", 10)).write_bytes(b"no Parquet")
+    set_aside_damaged(settings.data, hour, now=hour)
+    finding = doctor.lake_finding(settings)
+    assert finding.level == "warn"
+    assert finding.message.startswith("1 damaged files are set aside")
+    assert "ami replay --from 2026-03-01T14:00 --to 2026-03-01T15:00" in finding.advice
 
 
 def test_a_registry_that_cannot_be_read_fails(settings: Settings) -> None:
