@@ -5,7 +5,6 @@ It changes nothing and takes no lock, so it may run beside everything else.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
@@ -27,8 +26,8 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from ami_cli.instance import ROOT, copy_state, instance_environment
-from ami_cli.platform_run import needed_ports
-from ami_cli.processes import accepts
+from ami_cli.platform_run import needed_ports, platform_lock
+from ami_cli.processes import accepts, holder
 from ami_contract.errors import LakeError
 from ami_contract.settings import Settings
 from ami_store.lake import hours
@@ -138,16 +137,7 @@ def packages_finding(
 
 def running_platform(settings: Settings) -> int | None:
     """Process id of the `ami up` or `ami demo` of this data folder, None when none runs."""
-    lock = settings.data.run / "platform.lock"
-    try:
-        with lock.open("r", encoding="utf-8") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return int(file.read().strip() or 0)
-    except OSError:
-        return None
-    return None
+    return holder(platform_lock(settings))
 
 
 def platform_finding(running: int | None) -> Finding:

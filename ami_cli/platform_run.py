@@ -49,6 +49,11 @@ def with_free_ports(settings: Settings, data_dir: Path) -> Settings:
     )
 
 
+def platform_lock(settings: Settings) -> Path:
+    """Lock that the running platform of a data folder holds."""
+    return settings.data.run / "platform.lock"
+
+
 def needed_ports(settings: Settings) -> list[tuple[int, str, str]]:
     """Port, variable and purpose of all that the platform listens on."""
     ports = [

@@ -80,7 +80,21 @@ def only_one(lock: Path, what: str) -> Iterator[None]:
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
-        yield
+        try:
+            yield
+        finally:
+            file.truncate(0)
+
+
+def holder(lock: Path) -> int | None:
+    """Process id of who is in `only_one` with this lock, None when nobody is; takes no lock."""
+    try:
+        pid = int(lock.read_text(encoding="utf-8").strip())
+        # A killed holder's id may be another process's by now.
+        lives = psutil.Process(pid).create_time() <= lock.stat().st_mtime
+    except (OSError, ValueError, psutil.NoSuchProcess):
+        return None
+    return pid if lives else None
 
 
 @dataclass

@@ -12,6 +12,7 @@ import click
 from ami_cli.platform_run import (
     check_ports,
     environment,
+    platform_lock,
     start_daemon,
     start_ingest,
     start_pubsub,
@@ -52,7 +53,7 @@ def run_up(settings: Settings) -> None:
 @contextmanager
 def platform(settings: Settings) -> Iterator[Supervisor]:
     """A supervisor for one data folder; Ctrl-C or SIGTERM at any time stops all it started."""
-    lock = settings.data.run / "platform.lock"
+    lock = platform_lock(settings)
     with (
         interrupted_by_sigterm(),
         only_one(lock, "the platform"),

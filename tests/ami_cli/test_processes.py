@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ami_cli.processes import Supervisor, check_port, free_port, only_one
+from ami_cli.processes import Supervisor, check_port, free_port, holder, only_one
 from ami_contract.errors import AmiError, SettingsError
 
 CHILD_OF_CHILD = (
@@ -73,4 +74,18 @@ def test_a_second_holder_of_a_lock_is_told_the_pid_of_the_first(tmp_path: Path) 
     assert second.returncode != 0
     assert "the platform runs already (pid " in second.stderr
     with only_one(lock, "the platform"):
+        assert holder(lock) == os.getpid()
+    assert holder(lock) is None
+
+
+def test_a_lock_that_a_killed_holder_left_names_nobody(tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+    assert holder(lock) is None
+    with subprocess.Popen([sys.executable, "-c", "pass"]) as gone:
         pass
+    lock.write_text(str(gone.pid))
+    assert holder(lock) is None
+    # Its id is another process's by now, which began after the file was written.
+    lock.write_text(str(os.getpid()))
+    os.utime(lock, (1, 1))
+    assert holder(lock) is None

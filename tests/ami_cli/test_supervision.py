@@ -127,6 +127,7 @@ def test_what_a_killed_supervisor_left_is_ended_by_the_next_with_its_mark(tmp_pa
     )
     first = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
     left = psutil.Process(int(first.stdout))
+    wait(lambda: "up" in (tmp_path / "part.log").read_text())
     assert Supervisor(tmp_path, mark="another").end_leftovers() == []
     assert left.is_running()
     assert Supervisor(tmp_path, mark="platform").end_leftovers() == [left.pid]

@@ -21,7 +21,7 @@ from ami_cli.processes import Supervisor, free_port
 PICTURES = os.environ.get("AMI_PICTURES")
 # Right to left: an opened group pushes only what lies to its right out of the picture.
 OPENED = ("serving", "lake", "ingest", "edge")
-CLOSED = ("readings", "monitoring", "demand_response", "dimensions")
+CLOSED = ("readings", "monitoring", "demand_response")
 # As the nodes spell them: long names are shortened in the middle.
 ASSETS = (
     "pubsub_topic",
