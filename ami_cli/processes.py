@@ -108,7 +108,7 @@ class _Child:
     started_s: float
     failures: int = 0
     due_s: float | None = None
-    told: bool = False
+    told_s: float | None = None
 
 
 def pause_s(failures: int) -> float:
@@ -195,12 +195,12 @@ class Supervisor:
             if child.due_s is not None:
                 if now_s >= child.due_s:
                     child.process = self._spawn(child.command, child.log)
-                    child.started_s, child.due_s, child.told = now_s, None, False
+                    child.started_s, child.due_s, child.told_s = now_s, None, None
                     report(f"{child.name} started again (pid {child.process.pid})")
             elif child.process.poll() is not None:
                 if not child.restarts:
                     raise AmiError(_ended(child))
-                if child.told:
+                if child.told_s is not None:
                     child.due_s = now_s
                     continue
                 ran_well = now_s - child.started_s >= _RAN_WELL_S
@@ -208,12 +208,17 @@ class Supervisor:
                 pause = pause_s(child.failures)
                 child.due_s = now_s + pause
                 report(f"{_ended(child)}; starting it again in {pause:.0f} s")
+            elif child.told_s is not None and now_s - child.told_s > _STOP_S:
+                child.process.kill()
 
     def restart(self, name: str) -> None:
-        """Have a process end, its children not, and `tend` start it again at once."""
+        """Have a process end, its children not, and `tend` start it again at once.
+
+        One that does not end within 15 s is killed.
+        """
         for child in self._children:
-            if child.name == name and child.process.poll() is None and not child.told:
-                child.told = True
+            if child.name == name and child.process.poll() is None and child.told_s is None:
+                child.told_s = self.clock()
                 child.process.send_signal(child.stop_signal)
 
     def wait_until(self, ready: Callable[[], bool], what: str, timeout_s: float) -> None:

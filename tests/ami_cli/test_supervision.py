@@ -107,6 +107,27 @@ def test_a_process_told_to_restart_starts_at_once_and_keeps_its_children(tmp_pat
     assert not worker.is_running()
 
 
+def test_a_process_told_to_restart_that_does_not_end_is_killed(tmp_path: Path) -> None:
+    clock = Clock()
+    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); " + SLEEPER[2]
+    with Supervisor(tmp_path, clock=clock) as supervisor:
+        supervisor.start("part", [sys.executable, "-c", deaf], restarts=True)
+        wait(lambda: (tmp_path / "part.log").read_text())
+        before = supervisor.pid("part")
+        supervisor.restart("part")
+        clock.now_s += 15
+        supervisor.tend(print)
+        time.sleep(0.2)
+        assert supervisor.pid("part") == before
+        clock.now_s += 1
+        supervisor.tend(print)
+        wait(lambda: supervisor.pid("part") is None)
+        supervisor.tend(print)
+        supervisor.tend(print)
+        assert supervisor.pid("part") not in (None, before)
+        kill(supervisor, "part")  # it is as deaf to the stop
+
+
 def test_a_stop_ends_children_that_outlived_their_killed_parent(tmp_path: Path) -> None:
     with Supervisor(tmp_path) as supervisor:
         supervisor.start("part", [sys.executable, "-c", PARENT], restarts=True)
