@@ -190,7 +190,12 @@ def instance(
             monkeypatch.setenv(name, "")
         home = prepare_instance(settings)
         with dg.DagsterInstance.from_config(str(home)) as found:
-            yield found
+            try:
+                yield found
+            finally:
+                # They would wait for a run that a failed test leaves.
+                for process in [each for server in code_servers() for each in family(server)]:
+                    process.kill()
 
 
 def test_runs_are_kept_logs_are_sent_and_a_lost_run_is_noticed(
@@ -248,8 +253,7 @@ def test_runs_are_kept_logs_are_sent_and_a_lost_run_is_noticed(
         [server] = code_servers()
         wait(lambda: len(run_workers(server.pid)) == 1, 10)
         [worker] = run_workers(server.pid)
-        steps = psutil.Process(worker).children()
-        for process in [server, psutil.Process(worker), *steps]:
+        for process in family(server):
             process.kill()
         wait(lambda: not _works(worker), 10)
         assert status(endless) == dg.DagsterRunStatus.STARTED
@@ -265,6 +269,11 @@ def code_servers() -> list[psutil.Process]:
         for child in psutil.Process().children()
         if "grpc" in child.cmdline() and child.status() != psutil.STATUS_ZOMBIE
     ]
+
+
+def family(server: psutil.Process) -> list[psutil.Process]:
+    """A code server and all that it started, runs and their steps too."""
+    return [server, *server.children(recursive=True)]
 
 
 def _works(pid: int) -> bool:
