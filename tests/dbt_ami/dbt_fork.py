@@ -30,6 +30,7 @@ def forked_dbt(arguments: list[str], environment: dict[str, str], output: Path) 
 
 
 def _run(arguments: list[str], environment: dict[str, str], output: Path) -> NoReturn:
+    from dbt.adapters.duckdb.connections import DuckDBConnectionManager
     from dbt.cli.main import dbtRunner
 
     os.environ.update(environment)
@@ -38,5 +39,7 @@ def _run(arguments: list[str], environment: dict[str, str], output: Path) -> NoR
     os.dup2(written, 1)
     os.dup2(written, 2)
     result = dbtRunner().invoke(arguments)
+    # A fork ends without the handlers of an exit, one of which has DuckDB write its file.
+    DuckDBConnectionManager.close_all_connections()
     sys.stdout.flush()
     os._exit(0 if result.success else 1)

@@ -159,17 +159,19 @@ def sparse_lake() -> SparseLake:
     first += _minutes("repeats", day(3, 8), 20)
     second.append(reading("repeats", day(3, 7, 59.5), 1001))
 
-    # Low first and last in the hours beside one that a late placeholder makes irregular, and
-    # first and last in another such hour: the neighbours lie up to two hours away.
-    registry += [_row("beside", day(3), 60), _row("within", day(3), 60)]
-    first += _minutes("beside", day(3, 10), 300, [60, 179])
-    first += _minutes("within", day(3, 15), 180, [60, 119])
-    for meter_id, at, seq in (
-        ("beside", day(3, 12, 30), 1150),
-        ("within", day(3, 16, 30), 1090),
+    # A late placeholder makes an hour irregular, so that the low readings of it and of the hours
+    # beside it ask for their neighbours: low is the first or the last reading of an hour, so that
+    # the neighbour lies up to two hours away.
+    for name, begins, count, low, placeholder in (
+        ("beside-before", day(3, 10), 300, 60, 150),
+        ("beside-after", day(3, 10), 300, 239, 150),
+        ("within-before", day(3, 15), 180, 60, 90),
+        ("within-after", day(3, 15), 180, 119, 90),
     ):
-        first = [r for r in first if (r["meter_id"], r["seq"]) != (meter_id, seq)]
-        second.append(reading(meter_id, at, seq, quality_flags=["estimated"]))
+        registry.append(_row(name, day(3), 60))
+        rows = _minutes(name, begins, count, [low])
+        second.append({**rows.pop(placeholder), "quality_flags": ["estimated"]})
+        first += rows
 
     # A late reading ahead of its time: its seq lies among those of an hour four hours later.
     registry.append(_row("steps-back", day(4), 1))
@@ -182,7 +184,7 @@ def sparse_lake() -> SparseLake:
         voltage_v = 200.0 if 10 <= n < 20 else 240.0
         at = day(4, 4) + timedelta(seconds=n)
         first.append(reading("steps-back", at, 950 + n, voltage_v))
-    second.append(reading("steps-back", day(4, 0, 59) + timedelta(seconds=59), 990))
+    second.append(reading("steps-back", day(4, 0, 59) + timedelta(seconds=59), 1000))
 
     # Of five hours the second goes, and the irregular first is beside the third.
     registry.append(_row("loses-hour", day(5), 60))
@@ -194,12 +196,11 @@ def sparse_lake() -> SparseLake:
 
     # The newest hour: more is expected of the silent as the watermark moves, less as it goes back.
     registry += [
-        _row("newest", day(10, 12), 60, valid_to=None),
-        _row("until/a", day(10, 12), 60, valid_to=None),
-        _row("until/silent", day(10, 12), 60, valid_to=None),
+        _row(name, day(10, 12), 60, valid_to=None)
+        for name in ("newest/a", "newest/silent", "until/a", "until/silent")
     ]
-    first += _minutes("newest", day(10, 12), 20) + _minutes("until/a", day(10, 12), 10)
-    second += [reading("newest", day(10, 13, 10), 1070)]
+    first += _minutes("newest/a", day(10, 12), 20) + _minutes("until/a", day(10, 12), 10)
+    second += [reading("newest/a", day(10, hour, 10), 270 + 60 * hour) for hour in (13, 14)]
 
     return SparseLake(
         first,
@@ -214,5 +215,5 @@ def sparse_lake() -> SparseLake:
             "voltage_events+": {"service/silent": {"valid_to": day(0, 12, 15)}},
         },
         changes=changes,
-        removed=[day(5, 1), day(10, 13)],
+        removed=[day(5, 1), day(10, 14)],
     )

@@ -56,8 +56,8 @@ def test_builds_over_a_growing_lake_equal_one_build_of_all_of_it(tmp_path: Path)
     build_models(data)
     _assert_calm_hour_is_left_alone(data)
 
-    for left_out, changes in sparse.withdrawn.items():
-        register(data, changed(without_one, changes))
+    for left_out, withdrawn in sparse.withdrawn.items():
+        register(data, changed(without_one, withdrawn))
         build_models(data, without=tuple(left_out.split()))
 
     # A meter is entered, one leaves, one has another nominal voltage, one another transformer, one
