@@ -73,6 +73,11 @@ def _minutes(
     ]
 
 
+def _two_hours_more(meter_id: str, begins: datetime) -> list[Row]:
+    """Readings after a case: when an hour goes, the two before it of every meter are looked at."""
+    return [reading(meter_id, begins + timedelta(hours=n), 10_000 + n) for n in range(2)]
+
+
 @dataclass(frozen=True)
 class SparseLake:
     """What lands in the first and in the second round, and who is registered by what.
@@ -171,7 +176,7 @@ def sparse_lake() -> SparseLake:
         registry.append(_row(name, day(3), 60))
         rows = _minutes(name, begins, count, [low])
         second.append({**rows.pop(placeholder), "quality_flags": ["estimated"]})
-        first += rows
+        first += rows + _two_hours_more(name, day(3, 20))
 
     # A late reading ahead of its time: its seq lies among those of an hour four hours later.
     registry.append(_row("steps-back", day(4), 1))
@@ -184,6 +189,7 @@ def sparse_lake() -> SparseLake:
         voltage_v = 200.0 if 10 <= n < 20 else 240.0
         at = day(4, 4) + timedelta(seconds=n)
         first.append(reading("steps-back", at, 950 + n, voltage_v))
+    first += _two_hours_more("steps-back", day(4, 20))
     second.append(reading("steps-back", day(4, 0, 59) + timedelta(seconds=59), 1000))
 
     # Of five hours the second goes, and the irregular first is beside the third.

@@ -66,7 +66,7 @@ def test_builds_over_a_growing_lake_equal_one_build_of_all_of_it(tmp_path: Path)
         "m5-plain-1": {"nominal_voltage_v": 120.0},
         "m5-plain-2": {"valid_to": START + SPAN / 3},
         "m5-restart": {"transformer_id": "new", "rated_kva": 50.0},
-        "m5-minute": {"sample_interval_ms": None},
+        "m5-minute": {"sample_interval_ms": None, "valid_to": START + SPAN},
         "m5-dead": {"valid_from": START + SPAN / 2},
         **sparse.changes,
     }
