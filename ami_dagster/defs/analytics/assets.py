@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Iterator, Mapping
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,8 +9,6 @@ import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, DbtCliResource, DbtProject, dbt_assets
 
 from ami_dagster.defs.lake.assets import WAREHOUSE_POOL
-from ami_dagster.resources import Lake
-from ami_store.warehouse import published_listing
 
 _CALENDAR: Final = "tag:daily tag:weekly"
 _READINGS: Final = "readings"
@@ -76,17 +73,6 @@ def dbt_resource(project: DbtProject) -> DbtCliResource:
     )
 
 
-def macros_are_newer(project_dir: Path, published: datetime | None) -> bool:
-    """Whether a macro changed after the warehouse was published.
-
-    dbt itself notices changed models and thresholds and builds them whole, but not macros.
-    """
-    if published is None:
-        return False
-    newest = max(path.stat().st_mtime for path in (project_dir / "macros").rglob("*.sql"))
-    return newest > published.timestamp()
-
-
 def _newest_source(project_dir: Path) -> float:
     folders = ("models", "macros", "tests", "seeds")
     files = [path for folder in folders for path in (project_dir / folder).rglob("*.*")]
@@ -105,8 +91,8 @@ def dbt_models(project: DbtProject, translator: AmiTranslator) -> dg.AssetsDefin
         backfill_policy=dg.BackfillPolicy.single_run(),
         pool=WAREHOUSE_POOL,
     )
-    def models(context: dg.AssetExecutionContext, dbt: DbtCliResource, lake: Lake) -> Iterator[Any]:
-        yield from _build(context, dbt, lake, project)
+    def models(context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterator[Any]:
+        yield from _build(context, dbt)
 
     return models
 
@@ -123,21 +109,15 @@ def calendar_models(project: DbtProject, translator: AmiTranslator) -> dg.Assets
         backfill_policy=dg.BackfillPolicy.single_run(),
         pool=WAREHOUSE_POOL,
     )
-    def models(context: dg.AssetExecutionContext, dbt: DbtCliResource, lake: Lake) -> Iterator[Any]:
-        yield from _build(context, dbt, lake, project)
+    def models(context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterator[Any]:
+        yield from _build(context, dbt)
 
     return models
 
 
-def _build(
-    context: dg.AssetExecutionContext, dbt: DbtCliResource, lake: Lake, project: DbtProject
-) -> Iterator[Any]:
+def _build(context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterator[Any]:
     # Unit tests judge the code, not the data; `dbt test` and CI run them.
-    arguments = ["build", "--exclude-resource-type", "unit_test"]
-    if macros_are_newer(Path(project.project_dir), published_listing(lake.data)):
-        context.log.info("a macro has changed since the last publication: building all anew")
-        arguments.append("--full-refresh")
-    yield from dbt.cli(arguments, context=context).stream()
+    yield from dbt.cli(["build", "--exclude-resource-type", "unit_test"], context=context).stream()
 
 
 def served_models(*models: dg.AssetsDefinition) -> list[dg.AssetKey]:

@@ -1,6 +1,7 @@
 {#-
-  Before a run: makes the place of the state, and withdraws a state that was left by other models or
-  thresholds, so that a run which is cut short is not taken for complete.
+  Before a run: makes the place of the state, and withdraws a state that was left by other models,
+  macros or thresholds or is to be built anew, so that a run which is cut short is not taken for
+  complete.
 -#}
 {%- macro begin_build() -%}
 {%- if is_building() -%}
@@ -18,7 +19,8 @@
         'create table if not exists ' ~ state_relation('unfinished')
         ~ ' (window_ts ' ~ type_instant() ~ ')'
     ) -%}
-    {%- if not state_is_current() -%}
+    {%- set digests = run_query('select digest from ' ~ digest).columns[0].values() | list -%}
+    {%- if flags.FULL_REFRESH or digests != [build_digest()] -%}
         {%- do run_query('delete from ' ~ digest ~ ' where true') -%}
         {%- do run_query('delete from ' ~ windows ~ ' where true') -%}
     {%- endif -%}

@@ -53,7 +53,11 @@ in_service as (
         service.pole_id,
         service.feeder_id,
         service.sample_interval_ms,
-        greatest(silences.from_us, {{ epoch_us('service.service_from') }}) as from_us,
+        greatest(
+            silences.from_us,
+            {{ epoch_us('service.service_from') }},
+            {{ epoch_us('lake.oldest_event_ts') }}
+        ) as from_us,
         least(silences.to_us, {{ epoch_us('service.service_to') }}) as to_us,
         case
             when {{ epoch_us('service.service_to') }} < silences.to_us then 'removal'
@@ -62,6 +66,7 @@ in_service as (
     from unexplained as silences
     inner join {{ ref('int_meter_service') }} as service
         on silences.meter_id = service.meter_id
+    cross join {{ ref('int_lake_range') }} as lake
 )
 
 select
