@@ -4,23 +4,26 @@
 -#}
 {%- macro begin_build() -%}
 {%- if is_building() -%}
-    {%- set digest = state_relation('digest') -%}
+    {%- set digests = state_relation('digests') -%}
     {%- set windows = state_relation('windows') -%}
-    {%- do adapter.create_schema(digest) -%}
+    {%- do adapter.create_schema(digests) -%}
     {%- do run_query(
-        'create table if not exists ' ~ digest ~ ' (digest ' ~ dbt.type_string() ~ ')'
+        'create table if not exists ' ~ digests ~ ' (part ' ~ dbt.type_string()
+        ~ ', digest ' ~ dbt.type_string() ~ ')'
     ) -%}
     {%- do run_query(
         'create table if not exists ' ~ windows
         ~ ' (window_ts ' ~ type_instant() ~ ', version ' ~ dbt.type_string() ~ ')'
     ) -%}
     {%- do run_query(
-        'create table if not exists ' ~ state_relation('unfinished')
-        ~ ' (window_ts ' ~ type_instant() ~ ')'
+        'create table if not exists ' ~ state_relation('unfinished_windows')
+        ~ ' (list_name ' ~ dbt.type_string() ~ ', window_ts ' ~ type_instant() ~ ')'
     ) -%}
-    {%- if not state_is_current() -%}
-        {%- do run_query('delete from ' ~ digest ~ ' where true') -%}
-        {%- do run_query('delete from ' ~ windows ~ ' where true') -%}
-    {%- endif -%}
+    {%- for part in state_parts() if not state_is_current(part) -%}
+        {%- do run_query('delete from ' ~ digests ~ " where part = '" ~ part ~ "'") -%}
+        {%- if part == 'readings' -%}
+            {%- do run_query('delete from ' ~ windows ~ ' where true') -%}
+        {%- endif -%}
+    {%- endfor -%}
 {%- endif -%}
 {%- endmacro -%}
