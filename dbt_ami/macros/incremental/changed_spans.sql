@@ -1,53 +1,47 @@
 {#-
-  CTE `name`: spans of time (`from_us`, `to_us`) in which `model` says something else of its `units`
-  than after the last complete build; each of its rows is valid from `from_column` to `to_column`
-  (exclusive). Where one row of a unit took the place of one, only the time between the old and the
-  new ends has changed.
+  Spans of time (`from_us`, `to_us`) in which `model` has more or fewer rows of one of its `units`
+  than after the last complete build; a row is valid from `from_column` to `to_column` (exclusive).
 -#}
-{%- macro changed_spans(name, model, units, from_column, to_column) -%}
+{%- macro changed_spans(model, units, from_column, to_column) -%}
 {%- set columns = units + [from_column, to_column] -%}
-{{ name }}_states as (
-    select distinct
-        {{ columns | join(',\n        ') }},
-        1 as is_new
-    from {{ ref(model) }}
-    union all
-    select distinct
-        {{ columns | join(',\n        ') }},
-        0 as is_new
-    from {{ built(model, columns) }} as before_it
-),
-
-{{ name }}_changes as (
+{%- set unit = units | join(', ') -%}
+select distinct
+    at_us as from_us,
+    next_us as to_us
+from (
     select
-        {{ columns | join(',\n        ') }},
-        max(is_new) as is_new
-    from {{ name }}_states
-    group by {{ columns | join(', ') }}
-    having count(*) = 1
-),
-
-{{ name }}_ends as (
-    select
-        count(*) = 2 and min(is_new) != max(is_new) as is_moved,
-        {{ epoch_us('min(' ~ from_column ~ ')') }} as first_from_us,
-        {{ epoch_us('max(' ~ from_column ~ ')') }} as last_from_us,
-        {{ epoch_us('min(' ~ to_column ~ ')') }} as first_to_us,
-        {{ epoch_us('max(' ~ to_column ~ ')') }} as last_to_us
-    from {{ name }}_changes
-    group by {{ units | join(', ') }}
-),
-
-{{ name }} as (
-    select distinct
-        first_from_us as from_us,
-        case when is_moved then last_from_us else last_to_us end as to_us
-    from {{ name }}_ends
-    union distinct
-    select
-        first_to_us as from_us,
-        last_to_us as to_us
-    from {{ name }}_ends
-    where is_moved
-)
+        at_us,
+        sum(sum(step)) over (
+            partition by {{ unit }}
+            order by at_us
+            rows between unbounded preceding and current row
+        ) as surplus,
+        lead(at_us) over (
+            partition by {{ unit }}
+            order by at_us
+        ) as next_us
+    from (
+        select
+            {{ unit }},
+            {{ epoch_us('case when is_end then ' ~ to_column ~ ' else ' ~ from_column ~ ' end') }}
+                as at_us,
+            case when is_end then -rows_more else rows_more end as step
+        from (
+            select
+                *,
+                1 as rows_more
+            from (select {{ columns | join(', ') }} from {{ ref(model) }}) as now
+            union all
+            select
+                *,
+                -1 as rows_more
+            from {{ built(model, columns) }} as built
+        ) as states
+        cross join (select false as is_end union all select true as is_end) as ends
+        where {{ from_column }} < {{ to_column }}
+    ) as points
+    group by {{ unit }}, at_us
+    having sum(step) != 0
+) as levels
+where surplus != 0
 {%- endmacro -%}

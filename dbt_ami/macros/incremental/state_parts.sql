@@ -13,7 +13,10 @@
         ],
     },
     'demand_response': {
-        'lists': ['int_changed_day_windows', 'int_estimated_windows', 'int_baseline_windows'],
+        'lists': [
+            'int_touched_slot_windows', 'int_changed_day_windows', 'int_estimated_windows',
+            'int_baseline_windows',
+        ],
         'compared': [
             'int_meter_service', 'outages', 'int_dr_event_poles', 'int_pole_time_zones',
             'int_zone_holidays', 'int_meter_fill_days', 'int_dr_placebo_windows',

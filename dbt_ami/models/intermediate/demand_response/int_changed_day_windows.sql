@@ -3,11 +3,15 @@
 {%- set window_us = window_s() * 1000000 -%}
 {%- set event_columns = ['event_id', 'pole_id', 'start_ts', 'end_ts', 'rebound_end_ts'] -%}
 {%- set holiday_columns = ['time_zone', 'day_number'] -%}
-with {{ changed_spans(
-    'service', 'int_meter_service', ['meter_id', 'pole_id'], 'expected_from', 'expected_to'
-) }},
+with service as (
+    {{ changed_spans(
+        'int_meter_service', ['meter_id', 'pole_id'], 'expected_from', 'expected_to'
+    ) }}
+),
 
-{{ changed_spans('without_supply', 'outages', ['meter_id', 'pole_id'], 'start_ts', 'until_ts') }},
+without_supply as (
+    {{ changed_spans('outages', ['meter_id', 'pole_id'], 'start_ts', 'until_ts') }}
+),
 
 changed_events as (
     {{ changed_rows(
@@ -32,7 +36,7 @@ poles_of_another_zone as (
 touched_windows as (
     select window_ts from {{ ref('int_touched_slot_windows') }}
     union distinct
-    select window_ts from {{ unfinished_windows('int_changed_day_windows') }} as unfinished
+    select window_ts from {{ unfinished_windows('int_touched_slot_windows') }} as unfinished
 ),
 
 spans as (
@@ -74,7 +78,6 @@ reached as (
         {{ int_div('from_us', day_us) }} - 1 as first_day,
         {{ int_div('to_us - 1', day_us) }} + 1 as last_day
     from spans
-    where from_us < to_us
 ),
 
 every_day as (
@@ -86,4 +89,6 @@ days as (
     from every_day
 )
 
+select window_ts from {{ unfinished_windows('int_changed_day_windows') }} as unfinished
+union distinct
 {{ windows_of_days('days') }}
