@@ -188,12 +188,7 @@ slot_picks as (
 ),
 
 slot_candidates as (
-    select
-        key_number,
-        slot_number,
-        {{ dr_slot_aggregates(var('dr_methods').keys()) }}
-    from slot_picks
-    group by key_number, slot_number
+    {{ dr_slot_aggregates('slot_picks', ['key_number', 'slot_number'], var('dr_methods').keys()) }}
 ),
 
 -- What the methods call small: a share of the mean |kW| of their candidate days.

@@ -37,6 +37,7 @@ def documented() -> dict[str, tuple[float, ...]]:
     return table
 
 
+@pytest.mark.slow
 def test_the_documented_accuracy_on_a_real_house(tmp_path: Path) -> None:
     data = DataDir(tmp_path)
     with gzip.open(HOUSE, "rt", encoding="ascii") as file:

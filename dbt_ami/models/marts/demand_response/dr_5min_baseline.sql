@@ -79,21 +79,11 @@ recent_slots as (
 ),
 
 unlimited_candidates as (
-    select
-        key_number,
-        slot_of_day,
-        {{ dr_slot_aggregates(unlimited) }}
-    from picked_slots
-    group by key_number, slot_of_day
+    {{ dr_slot_aggregates('picked_slots', ['key_number', 'slot_of_day'], unlimited) }}
 ),
 
 limited_candidates as (
-    select
-        key_number,
-        slot_of_day,
-        {{ dr_slot_aggregates(limited) }}
-    from recent_slots
-    group by key_number, slot_of_day
+    {{ dr_slot_aggregates('recent_slots', ['key_number', 'slot_of_day'], limited) }}
 ),
 
 dr_methods as (
