@@ -1,20 +1,4 @@
 {{ restated_by_window('int_estimated_windows', 'slot_ts', ['pole_id', 'meter_id']) }}
-{#- The days that fill, written out like the windows, so that no other is read. -#}
-{%- set fill_windows -%}
-(
-    select {{ timestamp_of_us('like_day_number * 86400000000') }} as window_ts
-    from {{ ref('int_meter_fill_days') }}
-    where {{ touched(
-        timestamp_of_us('day_number * 86400000000'), 'int_estimated_windows', margin_s=86400
-    ) }}
-) as fills
-{%- endset -%}
-{%- set in_fill_days -%}
-{%- if is_incremental() and model.resource_type != 'unit_test' -%}
-{{ in_windows('slots.slot_ts', fill_windows, margin_s=86400) }}
-{%- else -%}true
-{%- endif -%}
-{%- endset -%}
 with neighbours as (
     select
         *,
@@ -94,7 +78,7 @@ like_slots as (
             and fill_days.like_day_number = slots.day_number
     where
         slots.is_measured
-        and {{ in_fill_days }}
+        and {{ in_fill_days('slots.slot_ts') }}
     group by
         fill_days.meter_id,
         fill_days.pole_id,
