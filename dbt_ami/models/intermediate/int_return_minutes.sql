@@ -1,31 +1,12 @@
-with minutes as (
-    select
-        meter_id,
-        minute_ts,
-        max(sample_interval_ms) as sample_interval_ms,
-        max(last_received_ts) as last_received_ts,
-        max(
-            case
-                when
-                    {{ below_pu(
-                        'max_voltage_v', 'nominal_voltage_v', 'ieee1159_interruption_pu'
-                    ) }}
-                    then 0
-                else 1
-            end
-        ) = 1 as is_powered
-    from {{ ref('int_meter_minutes') }}
-    where received_readings > 0
-    group by meter_id, minute_ts
-),
-
-steps as (
+-- A silence over the start of an hour began with the last reading of an hour before.
+with steps as (
     select
         minutes.meter_id,
         minutes.minute_ts,
         minutes.sample_interval_ms,
         coalesce(
-            {{ epoch_us('lag(minutes.last_received_ts) over in_order') }}
+            {{ epoch_us('minutes.previous_in_hour_ts') }} + minutes.sample_interval_ms * 1000,
+            {{ epoch_us('lag(minutes.hour_last_received_ts) over in_order') }}
             + minutes.sample_interval_ms * 1000,
             {{ epoch_us('lake.oldest_event_ts') }}
         ) as silent_from_us,
@@ -34,7 +15,7 @@ steps as (
             order by minutes.minute_ts
             rows between 1 following and unbounded following
         ) as next_powered_minute_ts
-    from minutes
+    from {{ ref('int_meter_step_minutes') }} as minutes
     cross join {{ ref('int_lake_range') }} as lake
     window in_order as (
         partition by minutes.meter_id

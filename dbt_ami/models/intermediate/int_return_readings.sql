@@ -1,3 +1,4 @@
+{{ restated_by_window('int_return_windows', 'event_ts', ['meter_id']) }}
 -- Minutes tell where to look, so that few files are read and few readings kept.
 select
     readings.meter_id,
@@ -22,3 +23,4 @@ inner join {{ ref('int_return_minutes') }} as minutes
 where
     readings.is_received
     and {{ in_windows_of('readings.event_ts', 'int_return_minutes', 'minute_ts') }}
+    and {{ touched('readings.event_ts', 'int_return_windows') }}

@@ -1,4 +1,6 @@
-{{ config(post_hook="{{ note_unfinished() }}") }}
+{{ config(
+    post_hook=["{{ note_unfinished() }}", "{{ note_unfinished('int_touched_slot_windows') }}"]
+) }}
 {%- set service_columns = [
     'meter_id', 'pole_id', 'transformer_id', 'nominal_voltage_v', 'rated_kva', 'is_registered',
     'sample_interval_ms', 'service_from', 'service_to',
