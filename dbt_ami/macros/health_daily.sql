@@ -96,7 +96,7 @@ unit_minutes as (
         sum(minutes.power_kw) as power_kw
     from {{ ref('minute_agg_pole') }} as minutes
     inner join sites on minutes.pole_id = sites.pole_id
-    where minutes.power_kw is not null
+    where minutes.power_kw is not null and {{ any_time('minutes.minute_ts') }}
     group by sites.unit_id, minutes.minute_ts
 ),
 

@@ -4,7 +4,7 @@
 -#}
 {%- macro in_windows_of(timestamp, name, column) -%}
 {#- A unit test names only what it reads. -#}
-{%- if model.resource_type == 'unit_test' -%}true
+{%- if model.resource_type == 'unit_test' -%}{{ any_time(timestamp) }}
 {%- else -%}{{ in_windows(timestamp, ref(name), column) }}
 {%- endif -%}
 {%- endmacro -%}

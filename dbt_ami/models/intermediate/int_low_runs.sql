@@ -75,7 +75,7 @@ runs as (
         min_by(event_ts, seq) as start_ts,
         max_by(event_ts, seq) as end_ts,
         min_by(pole_id, seq) as pole_id,
-        min_by(feeder_id, seq) as feeder_id,
+        {{ first_text('feeder_id', 'seq') }} as feeder_id,
         min_by(nominal_voltage_v, seq) as nominal_voltage_v,
         min(sample_interval_ms) as sample_interval_ms,
         count(*) as sample_count,

@@ -23,5 +23,5 @@ select
     sum(reactive_kvarh) as reactive_kvarh,
     cast(sum(pieces_without_reactive) as {{ dbt.type_bigint() }}) as pieces_without_reactive
 from {{ ref('int_meter_minutes') }}
-where {{ touched('minute_ts', 'int_touched_slot_windows') }}
+where {{ touched_minutes('int_touched_slot_windows') }}
 group by meter_id, pole_id, epoch, {{ floor_time('minute_ts', 3600) }}

@@ -1,3 +1,4 @@
+{{ config(partition_by=by_day('start_ts'), cluster_by=['pole_id', 'meter_id']) }}
 with between_readings as (
     select
         meter_id,

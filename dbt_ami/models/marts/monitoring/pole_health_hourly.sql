@@ -74,7 +74,7 @@ peaks as (
         {{ floor_time('minute_ts', 3600) }} as hour_ts,
         max(power_kw) as peak_kw
     from {{ ref('minute_agg_pole') }}
-    where power_kw is not null
+    where power_kw is not null and {{ any_time('minute_ts') }}
     group by pole_id, {{ floor_time('minute_ts', 3600) }}
 ),
 
