@@ -3,8 +3,8 @@
 A script: `python dbt_on_googlesql.py plan.json answer.json`. The dbt-bigquery adapter is the real
 one up to the point where it would call Google; from there statements go to the evaluator. The plan:
 `python` (of the evaluator's environment) and `steps`, each of them `load` (name, columns, rows),
-`dbt` (arguments), `dump` (names of tables), `watch` (note from here on what statements read) or
-`watched` (what they have read). The answer lists one result per step.
+`dbt` (arguments), `dump` (names of tables), `watch` (from this time on, in µs since
+1970, note what statements read) or `watched` (what they have read). The answer lists one result per step.
 """
 
 from __future__ import annotations
@@ -186,15 +186,13 @@ def results(plan: dict[str, Any], database: GoogleSql) -> Iterator[Any]:
         elif "dbt" in step:
             yield ran(dbtRunner().invoke(step["dbt"]))
         elif "watch" in step:
-            yield database.ask("watch")
+            yield database.ask("watch", now_us=step["watch"])
         elif "watched" in step:
             yield database.ask("watched")["reads"]
         else:
             there = database.ask("tables")["tables"]
             yield {
-                name: database.ask("content", name=name)
-                for name in step["dump"]
-                if name in there
+                name: database.ask("content", name=name) for name in step["dump"] if name in there
             }
 
 

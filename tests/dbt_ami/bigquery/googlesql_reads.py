@@ -239,8 +239,12 @@ def reads(statement: Any, of_view: Read | None = None) -> list[Read]:
             descend(inner, reaching)
 
     if kind_of(node) == "MergeStmt":
-        deletes = [limit for c in node.when_clause_list if c.HasField("match_expr")
-                   for limit in conjuncts(innermost(c.match_expr))]
+        deletes = [
+            limit
+            for c in node.when_clause_list
+            if c.HasField("match_expr")
+            for limit in conjuncts(innermost(c.match_expr))
+        ]
         made.append(_changed(member(node, "table_scan"), deletes))
         descend(member(node, "from_scan"), [])
     elif kind_of(node) == "DeleteStmt":
@@ -272,7 +276,8 @@ def _read_of(scan: Any, limits: list[_Limit], needed: set[int]) -> Read:
         Condition(limit.expression, {old: names[at] for old, at in limit.now.items()})
         for limit in limits
         if set(limit.now.values()) <= names.keys()
-        and len(limit.now) == len({r.column.column_id for r in found(limit.expression, "ColumnRef")})
+        and len(limit.now)
+        == len({r.column.column_id for r in found(limit.expression, "ColumnRef")})
     ]
     columns = {name for column, name in names.items() if column in needed}
     return Read(scan.table.name, columns, conditions)
@@ -286,7 +291,8 @@ def _changed(scan: Any, limits: list[_Limit]) -> Read:
 def limits_days(read: Read, column: str) -> bool:
     """Whether one of the conditions compares the partition's `column` with constants."""
     return any(
-        set(condition.names.values()) == {column} and not any(found(condition.expression, "SubqueryExpr"))
+        set(condition.names.values()) == {column}
+        and not any(found(condition.expression, "SubqueryExpr"))
         for condition in read.conditions
     )
 

@@ -142,6 +142,8 @@ class Database:
         self._states = itertools.count(1)
         # What each statement read since `watch`; nothing is noted before it.
         self.watched: list[dict[str, Any]] | None = None
+        # What the models are told of the time, in µs since 1970; the machine's clock without it.
+        self.now_us: int | None = None
         language = evaluator.call(
             "GetLanguageOptions",
             service.LanguageOptionsRequest(maximum_features=True),
@@ -217,6 +219,8 @@ class Database:
 
     def script(self, sql: str) -> dict[str, Any]:
         """Execute all statements of `sql`; the answer is the last one's columns and rows."""
+        if self.now_us is not None:
+            sql = sql.replace("current_timestamp()", f"timestamp_micros({self.now_us})")
         text = self._spelled_out(RELATION.sub(r"`\1`", sql)).encode()
         at = 0
         answer: dict[str, Any] = {"columns": [], "rows": []}
@@ -409,10 +413,14 @@ class Database:
                     {
                         "target": target,
                         "table": read.table,
-                        "columns": sorted(read.columns),
+                        "columns": {
+                            name: type_name(made)
+                            for name, made in table.columns
+                            if name in read.columns
+                        },
                         "changes": changed and read.table == target,
                         "days": [day for day in days if may_hold(read, str(column), day)],
-                        "all_days": days,
+                        "is_partitioned": table.partitioned_by is not None,
                     }
                 )
 
@@ -667,7 +675,7 @@ def perform(database: Database, operation: str, **arguments: Any) -> dict[str, A
     elif operation == "content":
         return database.content(arguments["name"])
     elif operation == "watch":
-        database.watched = []
+        database.watched, database.now_us = [], arguments["now_us"]
     elif operation == "watched":
         return {"reads": database.watched}
     elif operation == "tables":

@@ -26,6 +26,8 @@ AFTERNOON = [timedelta(hours=13, minutes=15) + slot * QUARTER_HOUR for slot in r
 # (day, slot) that never arrived, and (day, slot) whose seq an hour's first reading repeats.
 LOST = {(8, slot) for slot in range(3, 7)}
 REPEATED = (3, 2)
+REPEATED_AFTER = timedelta(minutes=20)
+REPEATED_BATCH = "repeated"
 
 # Demand response in which an afternoon is a day.
 DR_VARS: dict[str, float] = {
@@ -71,8 +73,13 @@ def afternoons(meter: Meter, rng: np.random.Generator) -> Iterator[Row]:
             if (day, slot) not in LOST:
                 yield reading(meter, midnight + clock, seq, level, float(rng.uniform(1, 3)))
             if (day, slot) == REPEATED:
-                late = midnight + clock + timedelta(minutes=20)
-                yield reading(meter, late, seq, level, 2.0)
+                repeat = reading(meter, midnight + clock + REPEATED_AFTER, seq, level, 2.0)
+                yield {**repeat, "batch_id": REPEATED_BATCH}
+
+
+def repeats_over_hours(row: Row) -> bool:
+    """Whether the reading repeats a seq of the hour before."""
+    return bool(row["batch_id"] == REPEATED_BATCH)
 
 
 def sag_of_ten_seconds(meter: Meter) -> Iterator[Row]:

@@ -67,7 +67,10 @@ def test_every_model_gives_the_same_rows_on_both_warehouses(
 ) -> None:
     names = built_tables(duckdb_data.root / "target" / "manifest.json")
     steps = [load_step(name, rows) for name, rows in sources.items()]
-    steps += [{"dbt": dbt_arguments(project, tmp_path, "googlesql", "build", *MODELS_ONLY)}, {"dump": names}]
+    steps += [
+        {"dbt": dbt_arguments(project, tmp_path, "googlesql", "build", *MODELS_ONLY)},
+        {"dump": names},
+    ]
 
     *_, ran, dump = run_plan(googlesql, tmp_path, steps)
 
