@@ -3,8 +3,9 @@
 A script: `python dbt_on_googlesql.py plan.json answer.json`. The dbt-bigquery adapter is the real
 one up to the point where it would call Google; from there statements go to the evaluator. The plan:
 `python` (of the evaluator's environment) and `steps`, each of them `load` (name, columns, rows),
-`dbt` (arguments), `dump` (names of tables), `watch` (from this time on, in µs since
-1970, note what statements read) or `watched` (what they have read). The answer lists one result per step.
+`dbt` (arguments), `dump` (names of tables), `watch` (note from now on what statements read; they
+are told this time, in µs since 1970) or `watched` (what they read). The answer lists one result per
+step.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from googlesql_reads import DAY_US, Read, innermost, limits_days, may_hold, reads
 from wasmtime import Config, Engine, Linker, Module, Store, WasiConfig
 from zetasql.core.exceptions import ServerError
 from zetasql.core.wasm_client import WasmClient, get_tzinfo_dir
@@ -28,13 +29,12 @@ from zetasql.wasi._pb2.zetasql.proto import options_pb2, simple_catalog_pb2
 from zetasql.wasi._pb2.zetasql.public import type_pb2, value_pb2
 from zetasql.wasi._pb2.zetasql.resolved_ast import resolved_node_kind_pb2
 
-from googlesql_reads import DAY_US, Read, innermost, limits_days, may_hold, reads
-
 PRODUCT_EXTERNAL = 1  # the type names that BigQuery knows: no `double`, no `int32`
 FULL_NODE_RANGES = 2
 # Kinds of action in a WHEN clause of MERGE.
 MERGE_UPDATE = 2
 MERGE_DELETE = 3
+WITH_QUERY = ("ASTInsertStatementProto", "ASTCreateTableStatementProto")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 TYPE_NAMES = {"DOUBLE": "FLOAT64"}
 TYPE_KINDS = {"FLOAT64": "TYPE_DOUBLE", "FLOAT": "TYPE_DOUBLE", "INTEGER": "TYPE_INT64"}
@@ -389,9 +389,7 @@ class Database:
         changed = kind in ("ASTMergeStatementProto", "ASTDeleteStatementProto")
         if kind == "ASTQueryStatementProto" or changed:
             asked = sql
-        elif kind == "ASTInsertStatementProto" and node.HasField("query"):
-            asked = ranged(text, node.query)
-        elif kind == "ASTCreateTableStatementProto" and node.HasField("query"):
+        elif kind in WITH_QUERY and node.HasField("query"):
             asked = ranged(text, node.query)
         else:
             return

@@ -43,7 +43,7 @@ ROWS_PER_DAY = {
 # Everything else: low and outlying readings, events, silences. An assumption: ten low readings per
 # meter and day, and no other table longer than theirs.
 RARE = METERS * 10
-# Tables with at least a row per meter and 5 minutes; of these a tick reads nothing but the open day.
+# Tables with a row per meter and 5 minutes or more; of these a tick reads the open day alone.
 LARGE = ("raw_meter_readings", "stg_readings", "int_meter_minutes", "int_meter_5min")
 # Exceptions, which read the day before as well: a reading may cover minutes of the next day, and a
 # low reading asks for those beside it.
