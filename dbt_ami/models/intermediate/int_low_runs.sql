@@ -10,35 +10,7 @@ with low as (
     )
 ),
 
--- Gaps that may be bridged, if nothing was observed inside them.
-gaps as (
-    select
-        meter_id,
-        epoch,
-        seq,
-        seq_step
-    from low
-    where
-        seq_step > 1
-        and {{ may_join_low_run('seq_step', 'us_step', 'sample_interval_ms') }}
-),
-
-gap_samples as (
-    {{ explode_range('gaps', 'seq - seq_step + 1', 'seq - 1', 'probe_seq') }}
-),
-
-refuted_gaps as (
-    select distinct
-        gap_samples.meter_id,
-        gap_samples.epoch,
-        gap_samples.seq
-    from gap_samples
-    inner join {{ ref('int_low_neighbours') }} as observed
-        on
-            gap_samples.meter_id = observed.meter_id
-            and gap_samples.epoch = observed.epoch
-            and gap_samples.probe_seq = observed.seq
-),
+{{ refuted_gaps('low', ref('int_low_neighbours')) }},
 
 numbered as (
     select
