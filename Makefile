@@ -45,7 +45,7 @@ test-bigquery: .venv/.dev ## the models on BigQuery's terms, without a Google ac
 	@echo "unit tests, required partition filters, columns and days that a tick reads. Not checked there:"
 	@echo "that BigQuery prunes so, bytes billed, slots, quotas, permissions, DML other than dbt's."
 	@echo "Emulator: requests and jobs of the real dbt-bigquery. Not checked there: rows and dialect"
-	@echo "(it computes with DuckDB), contracts, permissions, bytes billed."
+	@echo "(it computes with DuckDB), contracts, local time, unit tests, permissions, bytes billed."
 	$(BIN)/pytest tests/dbt_ami/bigquery --numprocesses 2 --dist loadfile
 
 lint: .venv/.dev ## ruff, sqlfluff and shellcheck

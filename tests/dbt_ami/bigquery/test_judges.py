@@ -193,8 +193,8 @@ UNITED = f"select item from (select * from `held` union all select * from `held`
             [0, 1],
         ),
         (
-            f"select n from (select taken, rank() over (order by amount) as n from `held`) where {LATE}",
-            ["amount", "taken"],
+            f"select n from (select taken, rank() over (order by twice) as n from `held`) where {LATE}",
+            ["taken", "twice"],
             [0, 1],
         ),
         (
