@@ -168,6 +168,7 @@ def test_a_table_that_wants_a_condition_on_its_partitions_gets_one(
 
 
 LATE = f"taken >= timestamp_micros({FIRST_DAY + DAY})"
+RANKED = f"select n from (select *, rank() over (order by twice) as n from `held`) where {LATE}"
 UNITED = f"select item from (select * from `held` union all select * from `held`) where {LATE}"
 
 
@@ -193,7 +194,7 @@ UNITED = f"select item from (select * from `held` union all select * from `held`
             [0, 1],
         ),
         (
-            f"select n from (select taken, rank() over (order by twice) as n from `held`) where {LATE}",
+            RANKED,
             ["taken", "twice"],
             [0, 1],
         ),

@@ -91,6 +91,11 @@ class Scan:
         """Bytes of one full day."""
         return self.row_bytes * ROWS_PER_DAY.get(self.table, RARE)
 
+    @property
+    def day_count(self) -> int:
+        """How many days are read; a day that the fixture leaves without a row counts."""
+        return max(1, len(self.days or ()))
+
 
 def scan_of(read: dict[str, Any]) -> Scan:
     """A noted read as the judge writes it."""
@@ -126,36 +131,40 @@ def strange(scans: Iterable[Scan], open_day: int, day_before: int) -> list[str]:
     return sorted(found)
 
 
-def report(scans: list[Scan]) -> str:
-    """Markdown: what a tick reads of large tables by model, and the rest in one line."""
-    large: dict[tuple[str, str, str], Scan] = {}
-    for scan in scans:
-        if scan.table in LARGE:
-            how = "its new rows" if scan.is_temporary else "overwritten" if scan.changes else ""
-            known = large.get((scan.model, scan.table, how))
-            # Two scans of one table in one statement are billed once.
-            if known is None or len(scan.columns) > len(known.columns):
-                large[scan.model, scan.table, how] = scan
+def report(tick: list[Scan], whole: list[Scan]) -> str:
+    """Markdown: what a tick reads of large tables by model; in a line, its rest and all models."""
     lines = ["| model | reads | columns | GB |", "|---|---|---|---|"]
-    total = 0.0
-    for (model, table, how), scan in large.items():
-        days = max(1, len(scan.days or ()))
-        size = scan.day_bytes * days / 1e9
-        total += size
+    for (model, table, how), scan in of_large_tables(tick).items():
         named = how or ", ".join(f"`{column}`" for column in scan.columns)
         if table == "raw_meter_readings":
             named = "all"
-        where = f"`{table}`" + (", 2 days" if days == 2 else "")
-        lines.append(f"| `{model}` | {where} | {named} | {size:.2f} |")
-    lines.append(f"| **all** | | | **{total:.0f}** |")
-    rest = sum(per_day_of_lake(scans).values()) / 1e6
-    return "\n".join(
-        [
-            *lines,
-            "",
-            f"Beside it all rows of smaller tables: {rest:.0f} MB for each day in the lake.",
-        ]
+        where = f"`{table}`" + (f", {scan.day_count} days" if scan.day_count > 1 else "")
+        lines.append(f"| `{model}` | {where} | {named} | {gigabytes([scan]):.2f} |")
+    lines.append(f"| **all** | | | **{gigabytes(of_large_tables(tick).values()):.0f}** |")
+    small, all_small = (sum(per_day_of_lake(scans).values()) / 1e6 for scans in (tick, whole))
+    rest = (
+        f"Beside it {small:.0f} MB for each day in the lake, of smaller tables. A build of all models "
+        f"reads {gigabytes(of_large_tables(whole).values()):.0f} GB and {all_small:.0f} MB for each "
+        "day in the lake."
     )
+    return "\n".join([*lines, "", rest])
+
+
+def of_large_tables(scans: Iterable[Scan]) -> dict[tuple[str, str, str], Scan]:
+    """Reads of large tables by model, table and how; two scans in one statement are billed once."""
+    widest: dict[tuple[str, str, str], Scan] = {}
+    for scan in scans:
+        if scan.table in LARGE:
+            how = "its new rows" if scan.is_temporary else "overwritten" if scan.changes else ""
+            known = widest.get((scan.model, scan.table, how))
+            if known is None or len(scan.columns) > len(known.columns):
+                widest[scan.model, scan.table, how] = scan
+    return widest
+
+
+def gigabytes(scans: Iterable[Scan]) -> float:
+    """GB of the full days that the scans read."""
+    return sum(scan.day_bytes * scan.day_count for scan in scans) / 1e9
 
 
 def per_day_of_lake(scans: Iterable[Scan]) -> dict[str, int]:
