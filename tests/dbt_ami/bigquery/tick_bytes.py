@@ -143,9 +143,9 @@ def report(tick: list[Scan], whole: list[Scan]) -> str:
     lines.append(f"| **all** | | | **{gigabytes(of_large_tables(tick).values()):.0f}** |")
     small, all_small = (sum(per_day_of_lake(scans).values()) / 1e6 for scans in (tick, whole))
     rest = (
-        f"Beside it {small:.0f} MB for each day in the lake, of smaller tables. A build of all models "
-        f"reads {gigabytes(of_large_tables(whole).values()):.0f} GB and {all_small:.0f} MB for each "
-        "day in the lake."
+        f"Beside it {small:.0f} MB for each day in the lake, of smaller tables. A build of all "
+        f"models reads {gigabytes(of_large_tables(whole).values()):.0f} GB and {all_small:.0f} MB "
+        "for each day in the lake."
     )
     return "\n".join([*lines, "", rest])
 
