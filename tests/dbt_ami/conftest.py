@@ -61,8 +61,9 @@ def dbt_arguments(data: DataDir, *arguments: str, project: Path = ROOT / "dbt_am
     ]
 
 
-def _command(data: DataDir, *arguments: str) -> list[str]:
-    return [str(Path(sys.executable).with_name("dbt")), *dbt_arguments(data, *arguments)]
+def _command(data: DataDir, *arguments: str, project: Path = ROOT / "dbt_ami") -> list[str]:
+    dbt = str(Path(sys.executable).with_name("dbt"))
+    return [dbt, *dbt_arguments(data, *arguments, project=project)]
 
 
 def dbt_environment(data: DataDir) -> dict[str, str]:
@@ -70,10 +71,12 @@ def dbt_environment(data: DataDir) -> dict[str, str]:
     return {**os.environ, "AMI_DATA_DIR": str(data.root), "PYTHONPATH": str(ROOT)}
 
 
-def run_dbt(data: DataDir, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run_dbt(
+    data: DataDir, *arguments: str, project: Path = ROOT / "dbt_ami"
+) -> subprocess.CompletedProcess[str]:
     """Run dbt from a shell's point of view; its target folder lies beside the lake."""
     return subprocess.run(
-        _command(data, *arguments),
+        _command(data, *arguments, project=project),
         env=dbt_environment(data),
         capture_output=True,
         text=True,

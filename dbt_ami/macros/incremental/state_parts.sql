@@ -9,7 +9,7 @@
         'lists': ['int_landed_windows'],
         'compared': [
             'int_meter_intervals', 'int_meter_periods', 'int_meter_service', 'int_seq_conflicts',
-            'int_lake_range', 'int_return_minutes', 'voltage_events',
+            'int_lake_range', 'voltage_events',
         ],
     },
     'demand_response': {

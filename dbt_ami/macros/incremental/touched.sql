@@ -4,11 +4,10 @@
 -#}
 {%- macro touched(timestamp, windows, margin_s=0) -%}
 {#- A unit test restates everything, and names only what it reads. -#}
-{%- if model.resource_type == 'unit_test' -%}true
+{%- if model.resource_type == 'unit_test' -%}{{ any_time(timestamp) }}
 {%- else -%}
     {%- set relation = ref(windows) -%}
     {%- if is_incremental() -%}{{ in_windows(timestamp, relation, margin_s=margin_s) }}
-    {%- else -%}true
-    {%- endif -%}
+    {%- else -%}{{ any_time(timestamp) }}{%- endif -%}
 {%- endif -%}
 {%- endmacro -%}
