@@ -1,12 +1,12 @@
 {#-
   Whether `timestamp` lies in one of the windows that `relation` lists in `column`. The windows are
-  written out as ranges, so that only their files (partitions) are read. Everything lies in them
-  when dbt only compiles.
+  written out as ranges, so that only their files (partitions) are read. With `reach_us` each begins
+  so many µs earlier. Everything lies in them when dbt only compiles.
 -#}
-{%- macro in_windows(timestamp, relation, column='window_ts') -%}
+{%- macro in_windows(timestamp, relation, column='window_ts', reach_us=0) -%}
 {%- set longest_list = 200 -%}
 {%- if not is_building() -%}
-true
+{{ any_time(timestamp) }}
 {%- else -%}
     {%- set listed = run_query(
         'select distinct ' ~ int_div(epoch_us(column), window_s() * 1000000)
@@ -23,18 +23,20 @@ true
     {%- endfor -%}
     {%- set window_us = window_s() * 1000000 -%}
     {%- if not ranges -%}
-false
+{{ no_time(timestamp) }}
     {%- elif ranges | length > longest_list -%}
 (
-    {{ timestamp }} >= {{ timestamp_of_us(ranges[0][0] * window_us) }}
+    {{ timestamp }} >= {{ timestamp_of_us(ranges[0][0] * window_us - reach_us) }}
     and {{ timestamp }} < {{ timestamp_of_us(ranges[-1][1] * window_us) }}
+    {%- if not reach_us %}
     and {{ window_of(timestamp) }} in (select {{ window_of(column) }} from {{ relation }})
+    {%- endif %}
 )
     {%- else -%}
 (
         {%- for first, last in ranges %}
     {{ 'or ' if not loop.first }}(
-        {{ timestamp }} >= {{ timestamp_of_us(first * window_us) }}
+        {{ timestamp }} >= {{ timestamp_of_us(first * window_us - reach_us) }}
         and {{ timestamp }} < {{ timestamp_of_us(last * window_us) }}
     )
         {%- endfor %}

@@ -4,9 +4,10 @@
 -#}
 {%- macro touched(timestamp, windows) -%}
 {#- A unit test restates everything, and names only what it reads. -#}
-{%- if model.resource_type == 'unit_test' -%}true
+{%- if model.resource_type == 'unit_test' -%}{{ any_time(timestamp) }}
 {%- else -%}
     {%- set relation = ref(windows) -%}
-    {%- if is_incremental() -%}{{ in_windows(timestamp, relation) }}{%- else -%}true{%- endif -%}
+    {%- if is_incremental() -%}{{ in_windows(timestamp, relation) }}
+    {%- else -%}{{ any_time(timestamp) }}{%- endif -%}
 {%- endif -%}
 {%- endmacro -%}

@@ -1,3 +1,4 @@
+{{ config(partition_by=by_day('slot_ts'), cluster_by=['pole_id', 'method']) }}
 {%- set first_slot, last_slot = dr_default_slots() -%}
 {%- set unlimited = [] -%}
 {%- set limited = [] -%}

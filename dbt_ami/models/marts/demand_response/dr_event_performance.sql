@@ -1,3 +1,4 @@
+{{ config(partition_by=by_day('slot_ts'), cluster_by=['event_id', 'pole_id']) }}
 with windows as (
     select
         event_id as window_id,

@@ -1,3 +1,4 @@
+{{ config(partition_by=by_day('slot_ts'), cluster_by=['pole_id', 'meter_id']) }}
 with neighbours as (
     select
         *,
