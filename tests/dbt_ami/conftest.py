@@ -45,12 +45,12 @@ def write_lake(data: DataDir, stored: list[Row], registry: list[Row]) -> None:
     write_registry(data.registry, pa.Table.from_pylist(registry, schema=REGISTRY_SCHEMA))
 
 
-def _command(data: DataDir, *arguments: str) -> list[str]:
+def _command(data: DataDir, *arguments: str, project: Path = ROOT / "dbt_ami") -> list[str]:
     return [
         str(Path(sys.executable).with_name("dbt")),
         *arguments,
         "--project-dir",
-        str(ROOT / "dbt_ami"),
+        str(project),
         "--profiles-dir",
         str(ROOT / "dbt_ami"),
         "--target-path",
@@ -65,10 +65,12 @@ def _environment(data: DataDir) -> dict[str, str]:
     return {**os.environ, "AMI_DATA_DIR": str(data.root), "PYTHONPATH": str(ROOT)}
 
 
-def run_dbt(data: DataDir, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run_dbt(
+    data: DataDir, *arguments: str, project: Path = ROOT / "dbt_ami"
+) -> subprocess.CompletedProcess[str]:
     """Run dbt from a shell's point of view; its target folder lies beside the lake."""
     return subprocess.run(
-        _command(data, *arguments),
+        _command(data, *arguments, project=project),
         env=_environment(data),
         capture_output=True,
         text=True,
