@@ -159,7 +159,7 @@ def of_large_tables(scans: Iterable[Scan]) -> dict[tuple[str, str, str], Scan]:
             known = widest.get((scan.model, scan.table, how))
             if known is None or len(scan.columns) > len(known.columns):
                 widest[scan.model, scan.table, how] = scan
-    return widest
+    return dict(sorted(widest.items(), key=lambda read: (LARGE.index(read[0][1]), read[0])))
 
 
 def gigabytes(scans: Iterable[Scan]) -> float:
