@@ -124,7 +124,8 @@ class SlackChannel:
         try:
             client.chat_postMessage(channel=self.channel, text=f"{mark} {notice.text}")
         except SlackApiError as error:
-            problem = str(error.response.get("error", "refused"))
+            status = error.response.status_code
+            problem = error.response["error"] if status == 200 else f"status {status}"
         except (OSError, http.client.HTTPException, ValueError) as error:
             problem = type(error).__name__
         else:
