@@ -118,7 +118,7 @@ class Settings(BaseSettings):
         "log", description=f"Where alerts go, comma-separated: {', '.join(ALERT_CHANNELS)}."
     )
     alert_timeout_s: float = Field(
-        5.0, gt=0, le=15, description="Longest wait for an alert channel, in seconds."
+        5.0, gt=0, le=8, description="Longest wait for an alert channel, in seconds."
     )
     alert_webhook_url: SecretStr = Field(
         SecretStr(""), description="Address that alerts are POSTed to as JSON; http or https."

@@ -485,6 +485,11 @@ def test_a_run_that_is_tried_again_by_itself_is_no_failure_yet(
     work.run(breaks=True, tags={"dagster/will_retry": "true"})
     failures.look(datetime.now(UTC))
     assert told(server) == []
+    # Nor is it the recovery of one that failed for good.
+    work.run(breaks=True)
+    work.run(breaks=True, tags={"dagster/will_retry": "true"})
+    failures.look(datetime.now(UTC))
+    assert [event for _, event, _ in told(server)] == ["alert"]
 
 
 def test_a_failed_check_of_a_run_that_succeeds_is_told_once_until_it_passes(
