@@ -97,12 +97,11 @@ class Watched:
             cursor=self.cursor,
             resources={"lake": ClockedLake(data_dir=str(self.data.root), at=now.isoformat())},
         )
-        result = self.sensor(context)
-        assert isinstance(result, dg.SensorResult)
+        result = self.sensor.evaluate_tick(context)
         assert not result.run_requests
         self.evaluations = list(result.asset_events)  # type: ignore[arg-type]
         for event in result.asset_events:
-            self.instance.report_runless_asset_event(event)  # type: ignore[arg-type]
+            self.instance.report_runless_asset_event(event)
         self.cursor = result.cursor
 
 
