@@ -223,7 +223,7 @@ def _edge(seen: Observation, limits: Limits) -> list[HopState]:
         silent = [each for each in members if is_silent(each, seen.at, limits.silence)]
         if silent and len(silent) == len(members):
             newest = max(members, key=lambda each: each.heard_at)
-            poles[pole_id] = f"all {len(members)} meters, {_silence(newest, seen.at)}"
+            poles[pole_id] = f"all meters ({len(members)}), {_silence(newest, seen.at)}"
             below_silent.update(each.meter_id for each in members)
         else:
             meters.update(

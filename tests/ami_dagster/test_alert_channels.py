@@ -31,7 +31,7 @@ from ami_dagster.alerts.channels import (
 from ami_dagster.alerts.kinds import AlertKind
 
 AT = datetime(2026, 3, 1, 15, 0, tzinfo=UTC)
-ALERT = Notice(AlertKind.POLE_SILENT, "alert", AT, AT, {"p1": "all 2 meters, silent for 11 min"})
+ALERT = Notice(AlertKind.POLE_SILENT, "alert", AT, AT, {"p1": "all meters (2), silent for 11 min"})
 
 
 def webhook(url: str, waits: list[float] | None = None, timeout_s: float = 5) -> WebhookChannel:
@@ -52,8 +52,8 @@ def test_a_webhook_gets_the_notice_as_json() -> None:
         "at": "2026-03-01T15:00:00+00:00",
         "since": "2026-03-01T15:00:00+00:00",
         "title": "Poles are silent while others speak",
-        "text": "Poles are silent while others speak\np1: all 2 meters, silent for 11 min",
-        "subjects": {"p1": "all 2 meters, silent for 11 min"},
+        "text": "Poles are silent while others speak\np1: all meters (2), silent for 11 min",
+        "subjects": {"p1": "all meters (2), silent for 11 min"},
         "subject_count": 1,
     }
 
@@ -184,7 +184,7 @@ def test_a_mail_goes_to_all_recipients() -> None:
     assert base64.b64decode(login.split()[-1]) == f"\0ami@example.org\0{SECRET}".encode()
     assert "Subject: AMI: Poles are silent while others speak" in server.mail
     assert f"Message-ID: <{ALERT.id}@ami>" in server.mail
-    assert "p1: all 2 meters, silent for 11 min" in server.mail
+    assert "p1: all meters (2), silent for 11 min" in server.mail
 
 
 def test_a_mail_that_is_refused_is_an_error() -> None:

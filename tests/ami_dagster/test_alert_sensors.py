@@ -150,7 +150,7 @@ def test_a_pole_that_falls_silent_is_told_once_and_its_return_once(
         flow.look(at(minute))
     # Heard at minute 1, so silent from 12 on, which is told at 14; back at 18, told at 20.
     assert told(server) == [
-        ("pole_silent", "alert", {"p1": "all 2 meters, silent for 13 min"}),
+        ("pole_silent", "alert", {"p1": "all meters (2), silent for 13 min"}),
         ("pole_silent", "recovery", {"p1": "was so from 2026-03-01 14:12:00Z"}),
     ]
 

@@ -281,7 +281,7 @@ def test_meters_of_a_silent_pole_stay_as_they_were() -> None:
     pole = (meter("m1", "p1", 11), meter("m2", "p1", 12), meter("m3", "p2", 0))
     found = findings(hops(replace(WELL, meters=pole), LIMITS))
     assert found[AlertKind.METER_SILENT] == {"m1": None, "m2": None}
-    assert found[AlertKind.POLE_SILENT] == {"p1": "all 2 meters, silent for 11 min"}
+    assert found[AlertKind.POLE_SILENT] == {"p1": "all meters (2), silent for 11 min"}
 
 
 @pytest.mark.parametrize(

@@ -60,9 +60,6 @@ def data_flow_sensor(watch: Watch, channels: Sequence[Channel]) -> dg.SensorDefi
         for line in look.unread:
             context.log.warning("%s", line)
         states = hops(look.seen, watch.limits)
-        context.log.info(
-            "%s", "; ".join(f"{s.hop}: {s.standing} {s.reason}".rstrip() for s in states)
-        )
         found = {**findings(states), AlertKind.LAKE_DAMAGED: _damage(look)}
         _tell(
             context,
@@ -70,8 +67,11 @@ def data_flow_sensor(watch: Watch, channels: Sequence[Channel]) -> dg.SensorDefi
             channels,
             lambda names: book.take(found, now, hold=flow_hold, channels=names),
         )
+        said = "; ".join(f"{s.hop}: {s.standing} {s.reason}".rstrip() for s in states)
         return dg.SensorResult(
-            asset_events=_due_check(book, look, watch, now), cursor=book.cursor()
+            asset_events=_due_check(book, look, watch, now),
+            cursor=book.cursor(),
+            skip_reason=said,
         )
 
     return data_flow
@@ -135,7 +135,11 @@ def failures_sensor(
             return notices + book.take({AlertKind.CHECK_FAILED: reasons}, now, channels=names)
 
         _tell(context, book, channels, take)
-        return dg.SensorResult(cursor=book.cursor())
+        kinds = (AlertKind.RUN_FAILED, AlertKind.CHECK_FAILED)
+        failing = sorted(name for kind in kinds for name in book.wrong(kind))
+        return dg.SensorResult(
+            cursor=book.cursor(), skip_reason=f"failing: {', '.join(failing) or 'nothing'}"
+        )
 
     return failures
 
