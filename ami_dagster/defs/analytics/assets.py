@@ -9,6 +9,7 @@ import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, DbtCliResource, DbtProject, dbt_assets
 
 from ami_dagster.defs.lake.assets import WAREHOUSE_POOL
+from ami_dagster.freshness import mart_policy
 
 _CALENDAR: Final = "tag:daily tag:weekly"
 _READINGS: Final = "readings"
@@ -41,6 +42,18 @@ class AmiTranslator(DagsterDbtTranslator):
             return None
         tags = dbt_resource_props.get("tags", [])
         return next((self._partitions[tag] for tag in tags if tag in self._partitions), None)
+
+    def get_asset_spec(
+        self, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None
+    ) -> dg.AssetSpec:
+        """As dbt describes it; a mart is stale when its schedule has not made it anew."""
+        spec = super().get_asset_spec(manifest, unique_id, project)
+        props = self.get_resource_props(manifest, unique_id)
+        if props["resource_type"] != "model" or not _mart_folder(props):
+            return spec
+        return spec.replace_attributes(
+            freshness_policy=mart_policy(props["name"], props.get("tags", []))
+        )
 
 
 def _mart_folder(dbt_resource_props: Mapping[str, Any]) -> str | None:
