@@ -8,8 +8,11 @@ from typing import Any, Final
 import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, DbtCliResource, DbtProject, dbt_assets
 
+from ami_contract.lake import HOUR
 from ami_dagster.defs.lake.assets import WAREHOUSE_POOL
 from ami_dagster.freshness import mart_policy
+from ami_dagster.jobs import REASON_TAG
+from ami_dagster.partitions import Stretch
 
 _CALENDAR: Final = "tag:daily tag:weekly"
 _READINGS: Final = "readings"
@@ -130,7 +133,26 @@ def calendar_models(project: DbtProject, translator: AmiTranslator) -> dg.Assets
 
 def _build(context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterator[Any]:
     # Unit tests judge the code, not the data; `dbt test` and CI run them.
-    yield from dbt.cli(["build", "--exclude-resource-type", "unit_test"], context=context).stream()
+    arguments = ["build", "--exclude-resource-type", "unit_test", *restated(context.run.tags)]
+    yield from dbt.cli(arguments, context=context).stream()
+
+
+def restated(tags: Mapping[str, str]) -> list[str]:
+    """Options of dbt that restate a run's hours even where nothing has changed.
+
+    For runs that a person launched: schedules and sensors say why they ask for hours, and what has
+    changed in these is enough for them.
+    """
+    stretch = None if REASON_TAG in tags else Stretch.of_tags(tags)
+    if stretch is None:
+        return []
+    first, end = stretch.first, stretch.last + HOUR
+    return [
+        "--event-time-start",
+        f"{first:%Y-%m-%dT%H:%M:%S}",
+        "--event-time-end",
+        f"{end:%Y-%m-%dT%H:%M:%S}",
+    ]
 
 
 def served_models(*models: dg.AssetsDefinition) -> list[dg.AssetKey]:

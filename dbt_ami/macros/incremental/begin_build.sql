@@ -1,7 +1,7 @@
 {#-
   Before a run: makes the place of the state, and withdraws a state that was left by other models,
   macros or thresholds or is to be built anew, so that a run which is cut short is not taken for
-  complete.
+  complete. Notes the windows that the command line asks for.
 -#}
 {%- macro begin_build() -%}
 {%- if is_building() -%}
@@ -30,5 +30,13 @@
             {%- endif -%}
         {%- endif -%}
     {%- endfor -%}
+    {%- set requested = requested_windows() -%}
+    {%- if requested -%}
+        {%- do run_query(
+            'insert into ' ~ state_relation('unfinished_windows')
+            ~ " select 'int_landed_windows' as list_name, window_ts from (" ~ requested
+            ~ ') as requested'
+        ) -%}
+    {%- endif -%}
 {%- endif -%}
 {%- endmacro -%}
