@@ -41,10 +41,11 @@ test-full: .venv/.dev ## every test, the slow ones too
 	$(BIN)/pytest
 
 test-bigquery: .venv/.dev ## the models on BigQuery's terms, without a Google account
-	@echo "GoogleSQL's analyzer and evaluator: dialect, DDL, rows equal to DuckDB's, data and unit"
-	@echo "tests. Not checked there: partition filters, slots, quotas, bytes, DML other than dbt's."
+	@echo "GoogleSQL's analyzer and evaluator: dialect, DDL, contracts, rows equal to DuckDB's, data and"
+	@echo "unit tests, required partition filters, columns and days that a tick reads. Not checked there:"
+	@echo "that BigQuery prunes so, bytes billed, slots, quotas, permissions, DML other than dbt's."
 	@echo "Emulator: requests and jobs of the real dbt-bigquery. Not checked there: rows and dialect"
-	@echo "(it computes with DuckDB), permissions, bytes billed."
+	@echo "(it computes with DuckDB), contracts, local time, unit tests, permissions, bytes billed."
 	$(BIN)/pytest tests/dbt_ami/bigquery --numprocesses 2 --dist loadfile
 
 lint: .venv/.dev ## ruff, sqlfluff and shellcheck

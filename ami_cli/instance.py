@@ -33,7 +33,7 @@ CopyState = Literal["absent", "current", "outdated", "edited"]
 
 def template_text(settings: Settings) -> str:
     """What `dagster.yaml` should say for these settings."""
-    if not settings.dagster_postgres_url:
+    if not settings.dagster_postgres_url.get_secret_value():
         return LOCAL_TEMPLATE.read_text(encoding="utf-8")
     text = PRODUCTION_TEMPLATE.read_text(encoding="utf-8")
     if settings.dagster_log_bucket:
@@ -84,7 +84,7 @@ def instance_environment(settings: Settings) -> dict[str, str]:
     """Variables that make a process use this instance and these definitions."""
     return {
         "AMI_DATA_DIR": str(settings.data_dir),
-        "AMI_DAGSTER_POSTGRES_URL": settings.dagster_postgres_url,
+        "AMI_DAGSTER_POSTGRES_URL": settings.dagster_postgres_url.get_secret_value(),
         "AMI_DAGSTER_LOG_BUCKET": settings.dagster_log_bucket,
         "DAGSTER_HOME": str(settings.data.dagster_home),
     }

@@ -358,7 +358,7 @@ def dagster(
     part: Annotated[str, typer.Argument(metavar="PART", help="code-server, webserver or daemon.")],
 ) -> None:
     """Run one part of Dagster alone, in the foreground; `ami up` runs all of them."""
-    from ami_cli.serve import run_dagster
+    from ami_cli.dagster_part import run_dagster
 
     run_dagster(settings(), part)
 

@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from pydantic import SecretStr
+
 from ami_cli.instance import instance_environment, prepare_instance, write_workspace
 from ami_cli.processes import Supervisor, accepts, ami_command, answers, check_port, free_port
 from ami_contract.settings import Settings
@@ -39,7 +41,7 @@ def with_free_ports(settings: Settings, data_dir: Path) -> Settings:
         update={
             "profile": "local",
             "data_dir": data_dir,
-            "dagster_postgres_url": "",
+            "dagster_postgres_url": SecretStr(""),
             "dagster_log_bucket": "",
             "pubsub_emulator_host": "",
             "pubsub_port": free_port(),

@@ -1,21 +1,25 @@
-"""`ami pubsub` and `ami dagster`: read settings, give one running part of the platform."""
+"""`ami pubsub`: reads settings, gives a running embedded Pub/Sub."""
 
 from __future__ import annotations
 
-import os
+import logging
+from datetime import UTC, datetime
 
 import click
 
-from ami_cli.instance import prepare_instance
-from ami_cli.platform_run import CODE_SERVER, DAEMON, WEBSERVER, dagster_command, environment
-from ami_contract.errors import SettingsError
+from ami_cli.subscription import ensure_subscription
+from ami_contract.errors import LakeError
+from ami_contract.lake import DataDir
 from ami_contract.settings import Settings
+from ami_store.backlog import Backlog, write_backlogs
+from local_pubsub.broker import BrokerCounters
+from local_pubsub.server import serve_forever
+
+log = logging.getLogger("ami.pubsub")
 
 
 def run_pubsub(settings: Settings, port: int) -> None:
     """Serve until SIGTERM or Ctrl-C; raises TransportError when port or journal is taken."""
-    from ami_cli.subscription import ensure_subscription
-    from local_pubsub.server import serve_forever
 
     def ready(endpoint: str) -> None:
         ensure_subscription(settings, endpoint)
@@ -24,15 +28,23 @@ def run_pubsub(settings: Settings, port: int) -> None:
             f"other clients: export PUBSUB_EMULATOR_HOST={endpoint}"
         )
 
-    serve_forever(settings.data.pubsub, port, ready)
+    serve_forever(
+        settings.data.pubsub, port, ready, tell=lambda counters: _tell(settings.data, counters)
+    )
     click.echo("Pub/Sub stopped; what was not acknowledged is kept")
 
 
-def run_dagster(settings: Settings, part: str) -> None:
-    """Become Dagster's code server, webserver or daemon; raises SettingsError for other parts."""
-    parts = (CODE_SERVER, WEBSERVER, DAEMON)
-    if part not in parts:
-        raise SettingsError(f"{part!r} is no part of Dagster; take one of {', '.join(parts)}")
-    prepare_instance(settings)
-    command = dagster_command(part, settings)
-    os.execve(command[0], command, {**os.environ, **environment(settings)})  # noqa: S606
+def _tell(data: DataDir, counters: BrokerCounters) -> None:
+    """Leave for the alerts what waits in every subscription."""
+    at = datetime.now(UTC)
+    try:
+        write_backlogs(
+            data,
+            {
+                name: Backlog(at, found.backlog, found.outstanding, found.oldest_unacked_age_s)
+                for name, found in counters.subscriptions.items()
+            },
+        )
+    except LakeError as error:
+        # Serving goes on; the next round tries again.
+        log.warning("%s", error)

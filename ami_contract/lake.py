@@ -73,6 +73,11 @@ class DataDir:
         return self.root / "pubsub"
 
     @property
+    def pubsub_backlogs(self) -> Path:
+        """What the embedded Pub/Sub last told of its subscriptions."""
+        return self.run / "pubsub.json"
+
+    @property
     def archive(self) -> Path:
         """Raw archive: what arrived, as it arrived; segments by hour of arrival."""
         return self.root / "archive"

@@ -6,13 +6,28 @@ Entry points build `Settings` and hand values on; no other module reads the envi
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
+from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, Field, ValidationError, field_validator
+from pydantic import (
+    AliasChoices,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from ami_contract.errors import SettingsError
 from ami_contract.lake import DataDir
+
+ALERT_CHANNELS: Final = ("log", "webhook", "slack", "email")
+_NEEDED_BY_CHANNEL: Final = {
+    "webhook": ("alert_webhook_url",),
+    "slack": ("alert_slack_token", "alert_slack_channel"),
+    "email": ("alert_email_host", "alert_email_from", "alert_email_to"),
+}
 
 
 class Settings(BaseSettings):
@@ -56,8 +71,8 @@ class Settings(BaseSettings):
     code_server_port: int = Field(
         4000, ge=1, le=65535, description="Loopback port of the server that loads the definitions."
     )
-    dagster_postgres_url: str = Field(
-        "",
+    dagster_postgres_url: SecretStr = Field(
+        SecretStr(""),
         description="postgresql+psycopg2://… that keeps Dagster's runs; empty: SQLite files.",
     )
     dagster_log_bucket: str = Field(
@@ -98,6 +113,42 @@ class Settings(BaseSettings):
         ge=0,
         description="Replaced lake files stay this long for running readers, in seconds.",
     )
+    silent_warn_s: float = Field(
+        600.0, gt=0, description="A meter or pole without newer readings is silent, in seconds."
+    )
+    silent_error_s: float = Field(
+        3600.0,
+        gt=0,
+        le=86_400,
+        description="A pole silent for longer fails its check as an error, in seconds.",
+    )
+    arrival_limit_s: float = Field(
+        300.0, gt=0, description="A Pub/Sub message that waits longer is late, in seconds."
+    )
+    alert_channels: str = Field(
+        "log", description=f"Where alerts go, comma-separated: {', '.join(ALERT_CHANNELS)}."
+    )
+    alert_timeout_s: float = Field(
+        5.0, gt=0, le=8, description="Longest wait for an alert channel, in seconds."
+    )
+    alert_webhook_url: SecretStr = Field(
+        SecretStr(""), description="Address that alerts are POSTed to as JSON; http or https."
+    )
+    alert_slack_token: SecretStr = Field(
+        SecretStr(""), description="Token of the Slack app that posts alerts."
+    )
+    alert_slack_channel: str = Field("", description="Slack channel of the alerts, e.g. #grid.")
+    alert_email_host: str = Field("", description="SMTP server that takes the alerts.")
+    alert_email_port: int = Field(465, ge=1, le=65535, description="Port of the SMTP server.")
+    alert_email_security: Literal["ssl", "starttls", "none"] = Field(
+        "ssl", description="How the SMTP connection is secured: ssl, starttls or none."
+    )
+    alert_email_from: str = Field("", description="Sender of the alerts.")
+    alert_email_to: str = Field("", description="Recipients of the alerts, comma-separated.")
+    alert_email_user: str = Field("", description="SMTP user; empty: the sender.")
+    alert_email_password: SecretStr = Field(
+        SecretStr(""), description="SMTP password; empty: no login."
+    )
 
     @field_validator("data_dir")
     @classmethod
@@ -114,10 +165,54 @@ class Settings(BaseSettings):
 
     @field_validator("dagster_postgres_url")
     @classmethod
-    def _names_its_driver(cls, value: str) -> str:
-        if value and not value.startswith("postgresql+psycopg2://"):
+    def _names_its_driver(cls, value: SecretStr) -> SecretStr:
+        url = value.get_secret_value()
+        if url and not url.startswith("postgresql+psycopg2://"):
             raise ValueError("a URL postgresql+psycopg2://USER:PASSWORD@HOST:PORT/DATABASE")
         return value
+
+    @field_validator("alert_channels")
+    @classmethod
+    def _known_channels(cls, value: str) -> str:
+        if unknown := set(_words(value)) - set(ALERT_CHANNELS):
+            raise ValueError(
+                f"{', '.join(sorted(unknown))}: no alert channel; there are "
+                f"{', '.join(ALERT_CHANNELS)}"
+            )
+        return value
+
+    @field_validator("alert_webhook_url")
+    @classmethod
+    def _http(cls, value: SecretStr) -> SecretStr:
+        address = value.get_secret_value()
+        if address:
+            parts = urlsplit(address)
+            if parts.scheme not in ("http", "https") or not parts.hostname:
+                raise ValueError("an address that starts with http:// or https://")
+        return value
+
+    @model_validator(mode="after")
+    def _channels_are_complete(self) -> Settings:
+        for channel in self.alert_channel_names:
+            for name in _NEEDED_BY_CHANNEL.get(channel, ()):
+                value = getattr(self, name)
+                if not (value.get_secret_value() if isinstance(value, SecretStr) else value):
+                    raise ValueError(
+                        f"AMI_ALERT_CHANNELS names {channel}, which needs AMI_{name.upper()}"
+                    )
+        if self.silent_error_s < self.silent_warn_s:
+            raise ValueError("AMI_SILENT_ERROR_S must not be below AMI_SILENT_WARN_S")
+        return self
+
+    @property
+    def alert_channel_names(self) -> tuple[str, ...]:
+        """Channels of `alert_channels`, each once."""
+        return tuple(dict.fromkeys(_words(self.alert_channels)))
+
+    @property
+    def alert_recipients(self) -> tuple[str, ...]:
+        """Recipients of `alert_email_to`."""
+        return tuple(_words(self.alert_email_to))
 
     @property
     def data(self) -> DataDir:
@@ -140,6 +235,16 @@ def load_settings(**overrides: object) -> Settings:
         return Settings(**overrides)  # type: ignore[arg-type]
     except ValidationError as error:
         first = error.errors()[0]
+        if not first["loc"]:
+            # Settings that contradict each other; the input is all of them, secrets too.
+            raise SettingsError(first["msg"].removeprefix("Value error, ")) from None
         name = str(first["loc"][0])
         variable = name if name.isupper() else f"AMI_{name.upper()}"
+        field = Settings.model_fields.get(name)
+        if field is not None and field.annotation is SecretStr:
+            raise SettingsError(f"{variable}: {first['msg']}") from None
         raise SettingsError(f"{variable}={first['input']!r}: {first['msg']}") from error
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
 import dagster as dg
 
 from ami_contract.settings import Settings
+from ami_dagster.alerts.channels import configured_channels
+from ami_dagster.alerts.hops import Limits
+from ami_dagster.alerts.observation import Watch
+from ami_dagster.defs.alerts.sensors import data_flow_sensor, failures_sensor
 from ami_dagster.defs.analytics.assets import (
     AmiTranslator,
     calendar_models,
@@ -22,11 +26,13 @@ from ami_dagster.defs.analytics.sensors import late_days_sensor
 from ami_dagster.defs.edge import assets as edge
 from ami_dagster.defs.ingest import assets as ingest
 from ami_dagster.defs.lake.assets import compaction, landed_readings
+from ami_dagster.defs.lake.checks import poles_check
 from ami_dagster.defs.lake.replay import replay_archive
 from ami_dagster.defs.lake.sensors import landed_hours_sensor
 from ami_dagster.defs.serving.assets import publication
 from ami_dagster.defs.serving.on_demand import data_quality_report, exports
-from ami_dagster.jobs import REFRESH_DAYS, REFRESH_HOURS, jobs
+from ami_dagster.freshness import fail_window
+from ami_dagster.jobs import AD_HOC_JOB, REFRESH_DAYS, REFRESH_HOURS, jobs
 from ami_dagster.partitions import daily_partitions, hourly_partitions
 from ami_dagster.resources import Lake
 
@@ -45,26 +51,57 @@ def build_definitions(settings: Settings) -> dg.Definitions:
     translator = AmiTranslator(hours, days)
     hourly, calendar = dbt_models(project, translator), calendar_models(project, translator)
     by_name = {job.name: job for job in jobs(hourly, calendar)}
+    publishing = publication(served_models(hourly, calendar))
+    watch = _watch(settings, calendar)
+    channels = configured_channels(settings)
+    compacting = compaction(hours)
+    checks = [key for made in (compacting, hourly, calendar) for key in made.check_keys]
     return dg.Definitions(
         assets=[
             *edge.assets(settings),
             *ingest.assets(settings),
             landed_readings(hours),
-            compaction(hours),
+            compacting,
             hourly,
             calendar,
-            publication(served_models(hourly, calendar)),
+            publishing,
             exports(days),
             data_quality_report(days),
         ],
+        asset_checks=[poles_check(watch)],
         jobs=[*by_name.values(), replay_archive],
         sensors=[
             landed_hours_sensor(hours),
             late_days_sensor(by_name[REFRESH_HOURS], by_name[REFRESH_DAYS]),
+            data_flow_sensor(watch, channels),
+            failures_sensor(
+                [*by_name, replay_archive.name, AD_HOC_JOB],
+                checks,
+                channels,
+            ),
         ],
         schedules=schedules(),
         resources={
             "lake": Lake(data_dir=str(settings.data_dir), removal_grace_s=settings.removal_grace_s),
             "dbt": dbt_resource(project),
+        },
+    )
+
+
+def _watch(settings: Settings, calendar: dg.AssetsDefinition) -> Watch:
+    """What the alerts look at, and from when on something is late."""
+    return Watch(
+        subscription=(
+            f"projects/{settings.project_id}/subscriptions/{settings.pubsub_subscription}"
+        ),
+        limits=Limits(
+            silence=timedelta(seconds=settings.silent_warn_s),
+            arrival=timedelta(seconds=settings.arrival_limit_s),
+        ),
+        silence_is_error=timedelta(seconds=settings.silent_error_s),
+        made_within={
+            spec.key: fail_window(spec.freshness_policy)
+            for spec in calendar.specs
+            if spec.freshness_policy
         },
     )

@@ -29,6 +29,8 @@ REFRESH_CALENDAR: Final = "refresh_calendar"
 COMPACT_HOURS: Final = "compact_landed_hours"
 EXPORT_DAY: Final = "export_day"
 REPORT_QUALITY: Final = "report_data_quality"
+# Dagster's own name for what is materialized by hand or backfilled.
+AD_HOC_JOB: Final = "__ASSET_JOB"
 
 REASON_TAG: Final = "ami/reason"
 

@@ -20,7 +20,13 @@ import psutil
 from ami_contract.lake import HOUR, DataDir, floor_hour
 from ami_dagster.build import DBT_PROJECT_DIR
 from ami_dagster.defs.lake.sensors import landed_events, registered_versions
-from ami_dagster.jobs import COMPACT_HOURS, REFRESH_CALENDAR, REFRESH_HOURS, UNFINISHED
+from ami_dagster.jobs import (
+    COMPACT_HOURS,
+    REASON_TAG,
+    REFRESH_CALENDAR,
+    REFRESH_HOURS,
+    UNFINISHED,
+)
 from ami_dagster.partitions import (
     Stretch,
     day_tags,
@@ -145,7 +151,12 @@ def build_pending(
         result = definitions.resolve_job_def(job_name).execute_in_process(
             instance=instance,
             run_config=_QUIET,
-            tags={**tags, _PID_TAG: str(os.getpid()), _HOST_TAG: socket.gethostname()},
+            tags={
+                **tags,
+                REASON_TAG: "ami build",
+                _PID_TAG: str(os.getpid()),
+                _HOST_TAG: socket.gethostname(),
+            },
             raise_on_error=False,
         )
         runs.append(result.run_id)

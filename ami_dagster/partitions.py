@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
@@ -79,13 +79,16 @@ class Stretch:
         return [self.first + number * HOUR for number in range(count)]
 
     @classmethod
-    def of_tags(cls, tags: dict[str, str]) -> Stretch | None:
-        """The hours that a run with these tags covers; None when they name none."""
+    def of_tags(cls, tags: Mapping[str, str]) -> Stretch | None:
+        """The hours or whole days that a run with these tags covers; None when they name none."""
         first = tags.get(_RANGE_START) or tags.get("dagster/partition")
         last = tags.get(_RANGE_END) or tags.get("dagster/partition")
         if not first or not last:
             return None
-        return cls(hour_of_key(first), hour_of_key(last))
+        if ":" in first:
+            return cls(hour_of_key(first), hour_of_key(last))
+        days = [datetime.fromisoformat(key).replace(tzinfo=UTC) for key in (first, last)]
+        return cls(days[0], days[1] + DAY - HOUR)
 
 
 def day_tags(first: date, last: date) -> dict[str, str]:

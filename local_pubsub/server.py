@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 LOOPBACK_HOSTS = ("127.0.0.1", "::1")
 DEFAULT_PORT = 8085
 STOP_GRACE_S = 2.0
+TELL_EVERY_S = 10.0
 
 _MAX_WAITING = 256
 _OTHER_WORKERS = 16
@@ -131,11 +132,19 @@ class PubSubServer:
         self.stop()
 
 
-def serve_forever(directory: Path, port: int, on_ready: Callable[[str], None]) -> None:
+def serve_forever(
+    directory: Path,
+    port: int,
+    on_ready: Callable[[str], None],
+    *,
+    tell: Callable[[BrokerCounters], None] = lambda counters: None,
+    tell_every_s: float = TELL_EVERY_S,
+) -> None:
     """Serve until SIGTERM or SIGINT, then finish, flush and return.
 
-    `on_ready` gets the endpoint (host:port) once the server answers. Must be called from the main
-    thread. Raises TransportError like `PubSubServer.start`.
+    `on_ready` gets the endpoint (host:port) once the server answers, `tell` the counters at once
+    and at every interval. Must be called from the main thread. Raises TransportError like
+    `PubSubServer.start`.
     """
     stop_asked = threading.Event()
 
@@ -148,10 +157,19 @@ def serve_forever(directory: Path, port: int, on_ready: Callable[[str], None]) -
     try:
         with PubSubServer(directory, port) as server:
             on_ready(server.endpoint)
-            stop_asked.wait()
+            _tell_counters(server, tell)
+            while not stop_asked.wait(tell_every_s):
+                _tell_counters(server, tell)
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def _tell_counters(server: PubSubServer, tell: Callable[[BrokerCounters], None]) -> None:
+    try:
+        tell(server.counters())
+    except sqlite3.Error as error:
+        logger.warning("the journal does not tell what waits, to be asked again: %s", error)
 
 
 def _address(host: str, port: int) -> str:

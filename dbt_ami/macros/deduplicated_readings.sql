@@ -26,10 +26,7 @@ with copies as (
             struct(voltage_v, current_a, power_kw, reactive_kvar, freq_hz, quality_flags)
         ) as payload
     from {{ source('lake', 'raw_meter_readings') }}
-    -- The table refuses queries without a condition on its partitions.
-    where
-        event_ts >= timestamp '1970-01-01 00:00:00+00'
-        and {{ touched('event_ts', 'int_landed_windows') }}
+    where {{ touched('event_ts', 'int_landed_windows') }}
 ),
 
 ranked as (

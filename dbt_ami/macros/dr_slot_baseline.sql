@@ -4,21 +4,12 @@
 -#}
 {%- macro dr_slot_baseline() -%}
 case method
-    {%- for method, rule in var('dr_methods').items() %}
+    {%- for method in var('dr_methods') %}
     when '{{ method }}'
         then
             case
                 when days_{{ method }} >= {{ by_day_type(method, 'needs', 'day_type') }}
-                    then
-                        {% if rule.kind == 'median' -%}
-                        {%- set ranked = [] -%}
-                        {%- for rank in range(1, rule.pool_w + 1) -%}
-                        {%- do ranked.append('median_' ~ method ~ '_' ~ rank) -%}
-                        {%- endfor -%}
-                        {{ median_of(ranked) }}
-                        {%- else -%}
-                        baseline_{{ method }}
-                        {%- endif %}
+                    then baseline_{{ method }}
             end
     {%- endfor %}
 end

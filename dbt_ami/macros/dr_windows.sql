@@ -5,7 +5,8 @@
 
   Candidate days are matched by local wall clock with the day offset from the window's first day, so
   a skipped hour finds no value on the candidate and a repeated one serves twice. `with_rebound`:
-  go on after the end for `dr_rebound_s`, cut at the next event.
+  go on after the end for `dr_rebound_s`, cut at the next event. For models that are restated by
+  int_baseline_windows.
 -#}
 {%- macro dr_windows(windows, with_rebound=true) -%}
 {%- set slot_us = 300000000 -%}
@@ -155,6 +156,11 @@ candidate_values as (
             dates.pole_id = slot_values.pole_id
             and dates.value_day_number = slot_values.day_number
             and wall_slots.slot_of_day = slot_values.slot_of_day
+    where {{ touched(
+        'slot_values.day_ts',
+        'int_baseline_windows',
+        margin_s=(var('dr_lookback_days') + 3) * 86400
+    ) }}
 ),
 
 window_kw as (
@@ -182,12 +188,7 @@ slot_picks as (
 ),
 
 slot_candidates as (
-    select
-        key_number,
-        slot_number,
-        {{ dr_slot_aggregates(var('dr_methods').keys()) }}
-    from slot_picks
-    group by key_number, slot_number
+    {{ dr_slot_aggregates('slot_picks', ['key_number', 'slot_number'], var('dr_methods').keys()) }}
 ),
 
 -- What the methods call small: a share of the mean |kW| of their candidate days.
@@ -236,7 +237,10 @@ unadjusted as (
             and wall_slots.slot_number = slot_candidates.slot_number
     left join usual_loads on wall_slots.key_number = usual_loads.key_number
     left join {{ ref('v_5min_pole') }} as actuals
-        on wall_slots.pole_id = actuals.pole_id and wall_slots.slot_ts = actuals.slot_ts
+        on
+            wall_slots.pole_id = actuals.pole_id
+            and wall_slots.slot_ts = actuals.slot_ts
+            and {{ touched('actuals.slot_ts', 'int_baseline_windows', margin_s=2 * 86400) }}
 ),
 
 {{ dr_adjustments('unadjusted') }},

@@ -17,19 +17,7 @@ meter_days as (
     select
         days.*,
         sites.unit_id,
-        case
-            when days.received > 0
-                then sqrt(
-                    greatest(
-                        0,
-                        days.voltage_square_sum_v2 / days.received
-                        - (days.voltage_sum_v / days.received)
-                        * (days.voltage_sum_v / days.received)
-                    )
-                )
-        end as voltage_sigma_v,
-        days.energy_kwh * 3600 / nullif(days.covered_s, 0) as mean_kw,
-        days.reactive_kvarh * 3600 / nullif(days.covered_s, 0) as mean_kvar
+        {{ meter_means('days') }}
     from {{ ref('int_meter_days') }} as days
     inner join sites on days.pole_id = sites.pole_id
 ),
@@ -96,7 +84,7 @@ unit_minutes as (
         sum(minutes.power_kw) as power_kw
     from {{ ref('minute_agg_pole') }} as minutes
     inner join sites on minutes.pole_id = sites.pole_id
-    where minutes.power_kw is not null
+    where minutes.power_kw is not null and {{ any_time('minutes.minute_ts') }}
     group by sites.unit_id, minutes.minute_ts
 ),
 

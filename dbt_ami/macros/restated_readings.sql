@@ -7,6 +7,6 @@
 {{ return(adapter.dispatch('restated_readings', 'ami')()) }}
 {%- endmacro -%}
 {%- macro default__restated_readings() -%}
-{{ restated_by_window('int_landed_windows', 'event_ts', ['pole_id', 'meter_id']) }}
+{{ restated_by_window('int_landed_windows', 'event_ts', ['pole_id', 'meter_id'], true) }}
 {%- endmacro -%}
 {%- macro duckdb__restated_readings() -%}{{ config(materialized='view') }}{%- endmacro -%}

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pydantic import SecretStr
 
 from ami_cli import instance
 from ami_cli.instance import (
@@ -93,7 +94,7 @@ def test_postgresql_takes_the_production_template_and_a_bucket_its_logs(
     settings: Settings,
 ) -> None:
     local = yaml.safe_load(template_text(settings))
-    postgres = settings.model_copy(update={"dagster_postgres_url": POSTGRES})
+    postgres = settings.model_copy(update={"dagster_postgres_url": SecretStr(POSTGRES)})
     bare = yaml.safe_load(template_text(postgres))
     full = yaml.safe_load(template_text(postgres.model_copy(update={"dagster_log_bucket": "logs"})))
     assert bare["storage"] == {"postgres": {"postgres_url": {"env": "AMI_DAGSTER_POSTGRES_URL"}}}
@@ -106,9 +107,11 @@ def test_postgresql_takes_the_production_template_and_a_bucket_its_logs(
 
 
 def test_a_url_without_its_driver_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AMI_DAGSTER_POSTGRES_URL", "postgresql://ami@db/dagster")
-    with pytest.raises(SettingsError, match=r"AMI_DAGSTER_POSTGRES_URL=.*postgresql\+psycopg2"):
+    monkeypatch.setenv("AMI_DAGSTER_POSTGRES_URL", "postgresql://ami:secret@db/dagster")
+    with pytest.raises(SettingsError, match=r"postgresql\+psycopg2") as told:
         load_settings()
+    assert "AMI_DAGSTER_POSTGRES_URL" in str(told.value)
+    assert "secret" not in str(told.value)
 
 
 def test_ui_and_daemon_are_pointed_to_the_code_server(settings: Settings) -> None:

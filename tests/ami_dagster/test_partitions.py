@@ -85,4 +85,9 @@ def test_a_stretch_is_read_back_from_the_tags_of_a_run() -> None:
     assert Stretch.of_tags(stretch.tags) == stretch
     assert stretch.hours == [HOUR, HOUR + ONE_HOUR, HOUR + 2 * ONE_HOUR]
     assert Stretch.of_tags({"dagster/partition": "2026-03-01-14:00"}) == Stretch(HOUR, HOUR)
+    days = {"dagster/asset_partition_range_start": "2026-03-01"}
+    days["dagster/asset_partition_range_end"] = "2026-03-02"
+    assert Stretch.of_tags(days) == Stretch(
+        datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 3, 2, 23, tzinfo=UTC)
+    )
     assert Stretch.of_tags({}) is None

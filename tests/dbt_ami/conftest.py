@@ -45,14 +45,14 @@ def write_lake(data: DataDir, stored: list[Row], registry: list[Row]) -> None:
     write_registry(data.registry, pa.Table.from_pylist(registry, schema=REGISTRY_SCHEMA))
 
 
-def _command(data: DataDir, *arguments: str) -> list[str]:
+def dbt_arguments(data: DataDir, *arguments: str, project: Path = ROOT / "dbt_ami") -> list[str]:
+    """Arguments for dbt, with the project and a target folder beside the lake."""
     return [
-        str(Path(sys.executable).with_name("dbt")),
         *arguments,
         "--project-dir",
-        str(ROOT / "dbt_ami"),
+        str(project),
         "--profiles-dir",
-        str(ROOT / "dbt_ami"),
+        str(project),
         "--target-path",
         str(data.root / "target"),
         "--log-path",
@@ -61,15 +61,23 @@ def _command(data: DataDir, *arguments: str) -> list[str]:
     ]
 
 
-def _environment(data: DataDir) -> dict[str, str]:
+def _command(data: DataDir, *arguments: str, project: Path = ROOT / "dbt_ami") -> list[str]:
+    dbt = str(Path(sys.executable).with_name("dbt"))
+    return [dbt, *dbt_arguments(data, *arguments, project=project)]
+
+
+def dbt_environment(data: DataDir) -> dict[str, str]:
+    """Environment of a dbt that works on this lake with this code."""
     return {**os.environ, "AMI_DATA_DIR": str(data.root), "PYTHONPATH": str(ROOT)}
 
 
-def run_dbt(data: DataDir, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run_dbt(
+    data: DataDir, *arguments: str, project: Path = ROOT / "dbt_ami"
+) -> subprocess.CompletedProcess[str]:
     """Run dbt from a shell's point of view; its target folder lies beside the lake."""
     return subprocess.run(
-        _command(data, *arguments),
-        env=_environment(data),
+        _command(data, *arguments, project=project),
+        env=dbt_environment(data),
         capture_output=True,
         text=True,
         timeout=240,
@@ -81,7 +89,7 @@ def start_dbt(data: DataDir, *arguments: str) -> subprocess.Popen[bytes]:
     """The same, to be waited for or killed by the caller."""
     return subprocess.Popen(
         _command(data, *arguments),
-        env=_environment(data),
+        env=dbt_environment(data),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

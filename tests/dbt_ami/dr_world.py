@@ -173,6 +173,13 @@ def write_world(data: DataDir, world: World) -> None:
         )
         con.execute(
             """
+            create table int_meter_hour_parts as
+            select distinct meter_id, pole_id, date_trunc('hour', slot_ts) as hour_ts
+            from arrow_slots
+            """
+        )
+        con.execute(
+            """
             create table int_meter_service as
             select *, timestamptz '2020-01-01 00:00:00+00' as service_from,
                 timestamptz '2020-01-01 00:00:00+00' as expected_from, ?::timestamptz as expected_to
@@ -180,8 +187,16 @@ def write_world(data: DataDir, world: World) -> None:
             """,
             [end],
         )
-        con.execute("create table int_lake_range as select ?::timestamptz as watermark_ts", [end])
-        con.execute("create table outages as select * from arrow_gone")
+        con.execute(
+            "create table int_lake_range as select timestamptz '2020-01-01 00:00:00+00'"
+            " as oldest_event_ts, ?::timestamptz as watermark_ts",
+            [end],
+        )
+        con.execute("create table outages as select *, end_ts as until_ts from arrow_gone")
+        con.execute(
+            "create table int_touched_slot_windows as select distinct"
+            " date_trunc('hour', slot_ts) as window_ts from arrow_slots"
+        )
         con.execute(
             "create table holidays as select day, 'all' as zone, '' as name from arrow_holidays"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,9 +14,11 @@ import pytest
 
 from ami_contract.lake import DataDir
 
-from .conftest import start_dbt
+from .conftest import ROOT, dbt_arguments, dbt_environment, start_dbt
+from .dbt_fork import forked_dbt
 from .fleet import Row, build_fleet, registry_rows
 from .growing_lake import (
+    LEAN,
     RESTATED,
     assert_same_tables,
     build_models,
@@ -76,23 +79,62 @@ def test_late_readings_take_events_back_and_what_if_runs_leave_nothing(tmp_path:
             " from superseded_events s, voltage_events e"
         ).fetchall() == [(55, True)]
 
-    # With 190 V as threshold there is no event, and no history of it; then all is as before.
-    before = tables_of(data)
-    build_models(data, "--vars", "{sag_threshold_v: 190}")
-    assert _events(data) == []
-    build_models(data)
-    assert_same_tables(tables_of(data), before)
-
     # The voltage had recovered at 64 s: one event is two. A run without the events notes nothing.
     land_rows(data, [_second(64, 240.0)], "third", 2)
     build_models(data, without=("voltage_events+", "int_meter_hours+"))
     assert _events(data) == [(50, 70)]
     build_models(data)
     assert _events(data) == [(50, 63), (65, 70)]
-    assert_same_tables(tables_of(data), whole_build(data))
+
+    # With 190 V as threshold there is no event, and no history of it; then all is as before.
+    before = tables_of(data)
+    build_models(data, "--vars", "{sag_threshold_v: 190}")
+    assert _events(data) == []
+    build_models(data)
+    assert_same_tables(tables_of(data), before)
     with duckdb.connect(str(data.warehouse), read_only=True) as con:
         # The event from 50 s on keeps its id.
         assert con.execute("select count(*) from superseded_events").fetchone() == (1,)
+
+
+def test_a_changed_model_macro_or_threshold_changes_the_digest_of_a_build(tmp_path: Path) -> None:
+    """Each changed alone in a project with one model, of which a plain dbt tells the digest."""
+    data = DataDir(tmp_path / "lake")
+    project = tmp_path / "dbt_ami"
+    for path in (
+        "dbt_project.yml",
+        "profiles.yml",
+        "macros",
+        "models/staging/_lake__sources.yml",
+        "models/intermediate/windows/int_landed_windows.sql",
+    ):
+        copy = shutil.copytree if (ROOT / "dbt_ami" / path).is_dir() else shutil.copy
+        (project / path).parent.mkdir(parents=True, exist_ok=True)
+        copy(ROOT / "dbt_ami" / path, project / path)
+
+    def digest(*arguments: str) -> str:
+        output = tmp_path / "dbt.txt"
+        command = ("--quiet", "compile", *LEAN, "--inline", "{{ 'digest ' ~ build_digest() }}")
+        status = forked_dbt(
+            dbt_arguments(data, *command, *arguments, project=project),
+            dbt_environment(data),
+            output,
+        )
+        assert status == 0, output.read_text()
+        return output.read_text().split("digest ")[1].split()[0]
+
+    digests = [digest(), digest("--vars", "{sag_threshold_v: 219}")]
+    for path, old, new in (
+        ("macros/is_late.sql", ">", ">="),
+        ("models/intermediate/windows/int_landed_windows.sql", "where", "where true and"),
+        ("dbt_project.yml", "sag_threshold_v: 220 ", "sag_threshold_v: 221 "),
+    ):
+        text = (project / path).read_text()
+        assert old in text
+        (project / path).write_text(text.replace(old, new))
+        digests.append(digest())
+        (project / path).write_text(text)
+    assert len(set(digests)) == len(digests)
 
 
 @pytest.mark.slow

@@ -2,16 +2,17 @@
 
 import sys
 from collections.abc import Iterator, Mapping
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
 import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, DbtCliResource, DbtProject, dbt_assets
 
+from ami_contract.lake import HOUR
 from ami_dagster.defs.lake.assets import WAREHOUSE_POOL
-from ami_dagster.resources import Lake
-from ami_store.warehouse import published_listing
+from ami_dagster.freshness import mart_policy
+from ami_dagster.jobs import REASON_TAG
+from ami_dagster.partitions import Stretch
 
 _CALENDAR: Final = "tag:daily tag:weekly"
 _READINGS: Final = "readings"
@@ -45,6 +46,18 @@ class AmiTranslator(DagsterDbtTranslator):
         tags = dbt_resource_props.get("tags", [])
         return next((self._partitions[tag] for tag in tags if tag in self._partitions), None)
 
+    def get_asset_spec(
+        self, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None
+    ) -> dg.AssetSpec:
+        """As dbt describes it; a mart is stale when its schedule has not made it anew."""
+        spec = super().get_asset_spec(manifest, unique_id, project)
+        props = self.get_resource_props(manifest, unique_id)
+        if props["resource_type"] != "model" or not _mart_folder(props):
+            return spec
+        return spec.replace_attributes(
+            freshness_policy=mart_policy(props["name"], props.get("tags", []))
+        )
+
 
 def _mart_folder(dbt_resource_props: Mapping[str, Any]) -> str | None:
     """Folder of a mart or seed that users query; None for models on the way to them."""
@@ -76,17 +89,6 @@ def dbt_resource(project: DbtProject) -> DbtCliResource:
     )
 
 
-def macros_are_newer(project_dir: Path, published: datetime | None) -> bool:
-    """Whether a macro changed after the warehouse was published.
-
-    dbt itself notices changed models and thresholds and builds them whole, but not macros.
-    """
-    if published is None:
-        return False
-    newest = max(path.stat().st_mtime for path in (project_dir / "macros").rglob("*.sql"))
-    return newest > published.timestamp()
-
-
 def _newest_source(project_dir: Path) -> float:
     folders = ("models", "macros", "tests", "seeds")
     files = [path for folder in folders for path in (project_dir / folder).rglob("*.*")]
@@ -105,8 +107,8 @@ def dbt_models(project: DbtProject, translator: AmiTranslator) -> dg.AssetsDefin
         backfill_policy=dg.BackfillPolicy.single_run(),
         pool=WAREHOUSE_POOL,
     )
-    def models(context: dg.AssetExecutionContext, dbt: DbtCliResource, lake: Lake) -> Iterator[Any]:
-        yield from _build(context, dbt, lake, project)
+    def models(context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterator[Any]:
+        yield from _build(context, dbt)
 
     return models
 
@@ -123,21 +125,34 @@ def calendar_models(project: DbtProject, translator: AmiTranslator) -> dg.Assets
         backfill_policy=dg.BackfillPolicy.single_run(),
         pool=WAREHOUSE_POOL,
     )
-    def models(context: dg.AssetExecutionContext, dbt: DbtCliResource, lake: Lake) -> Iterator[Any]:
-        yield from _build(context, dbt, lake, project)
+    def models(context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterator[Any]:
+        yield from _build(context, dbt)
 
     return models
 
 
-def _build(
-    context: dg.AssetExecutionContext, dbt: DbtCliResource, lake: Lake, project: DbtProject
-) -> Iterator[Any]:
+def _build(context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterator[Any]:
     # Unit tests judge the code, not the data; `dbt test` and CI run them.
-    arguments = ["build", "--exclude-resource-type", "unit_test"]
-    if macros_are_newer(Path(project.project_dir), published_listing(lake.data)):
-        context.log.info("a macro has changed since the last publication: building all anew")
-        arguments.append("--full-refresh")
+    arguments = ["build", "--exclude-resource-type", "unit_test", *restated(context.run.tags)]
     yield from dbt.cli(arguments, context=context).stream()
+
+
+def restated(tags: Mapping[str, str]) -> list[str]:
+    """Options of dbt that restate a run's hours even where nothing has changed.
+
+    For runs that a person launched: schedules and sensors say why they ask for hours, and what has
+    changed in these is enough for them.
+    """
+    stretch = None if REASON_TAG in tags else Stretch.of_tags(tags)
+    if stretch is None:
+        return []
+    first, end = stretch.first, stretch.last + HOUR
+    return [
+        "--event-time-start",
+        f"{first:%Y-%m-%dT%H:%M:%S}",
+        "--event-time-end",
+        f"{end:%Y-%m-%dT%H:%M:%S}",
+    ]
 
 
 def served_models(*models: dg.AssetsDefinition) -> list[dg.AssetKey]:

@@ -4,6 +4,7 @@ import dagster as dg
 
 from ami_contract.errors import LakeError
 from ami_contract.lake import partition_key
+from ami_dagster.freshness import EVERY_5_MINUTES, ON_ARRIVAL
 from ami_dagster.partitions import uncompacted_hours
 from ami_dagster.resources import Lake
 from ami_store.lake import Hour, compact_hour, compaction_connection
@@ -22,6 +23,7 @@ def landed_readings(partitions: dg.HourlyPartitionsDefinition) -> dg.AssetSpec:
         group_name=GROUP,
         kinds={"parquet"},
         partitions_def=partitions,
+        freshness_policy=ON_ARRIVAL,
         description=(
             "All stored readings, one row per copy, duplicates possible; Parquet by hour of "
             "event_ts. Partitions are registered by the sensor `landed_hours`."
@@ -56,6 +58,7 @@ def compaction(partitions: dg.HourlyPartitionsDefinition) -> dg.AssetsDefinition
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.single_run(),
         pool=WAREHOUSE_POOL,
+        freshness_policy=EVERY_5_MINUTES,
         check_specs=[
             dg.AssetCheckSpec(
                 WHOLE_CHECK,
@@ -101,6 +104,10 @@ def whole_files(found: list[SetAside]) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
         check_name=WHOLE_CHECK,
         passed=False,
+        description=(
+            f"{len(found)} damaged files were set aside, {found[0].path} the first; "
+            f"`{found[0].remedy}` stores its readings again"
+        ),
         metadata={
             "files": [f"{each.path} ({each.rows} readings): {each.reason}" for each in found],
             "to_do": sorted({each.remedy for each in found}),

@@ -1,11 +1,11 @@
 """The published warehouse: reads what dbt built, gives the snapshot that readers attach."""
 
 from collections.abc import Iterable
-from datetime import timedelta
 
 import dagster as dg
 
 from ami_dagster.defs.lake.assets import WAREHOUSE_POOL
+from ami_dagster.freshness import EVERY_5_MINUTES
 from ami_dagster.resources import Lake
 from ami_store.warehouse import collect_garbage, publish
 
@@ -21,9 +21,7 @@ def publication(models: Iterable[dg.AssetKey]) -> dg.AssetsDefinition:
         group_name=GROUP,
         kinds={"duckdb"},
         pool=WAREHOUSE_POOL,
-        freshness_policy=dg.FreshnessPolicy.time_window(
-            fail_window=timedelta(minutes=15), warn_window=timedelta(minutes=8)
-        ),
+        freshness_policy=EVERY_5_MINUTES,
         description=(
             "Snapshot of the warehouse for `ami sql` and the API, replaced whole after each build."
         ),

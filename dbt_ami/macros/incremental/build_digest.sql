@@ -1,6 +1,6 @@
 {#-
-  Digest of what decides the numbers beside the readings: the text of every model and the
-  thresholds, those of the command line included. The text of macros is not in it.
+  Digest of what decides the numbers beside the readings: the text of every model and macro and the
+  thresholds, those of the command line included.
 -#}
 {%- macro build_digest() -%}
 {%- set parts = [invocation_args_dict.get('vars') | string] -%}
@@ -11,6 +11,10 @@
             {%- do parts.append(node.config.meta | string) -%}
         {%- endif -%}
     {%- endif -%}
+{%- endfor -%}
+{#- dbt's graph names macros without their text; the functions that stand for them have it. -#}
+{%- for _, function in context['ami'] | dictsort -%}
+    {%- do parts.append(function.macro.macro_sql) -%}
 {%- endfor -%}
 {{ return(local_md5(parts | join('|'))) }}
 {%- endmacro -%}

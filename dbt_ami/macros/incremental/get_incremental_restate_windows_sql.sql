@@ -3,7 +3,7 @@
 {%- set meta = config.get('meta') -%}
 {%- set columns = arguments['dest_columns'] | map(attribute='quoted') | join(', ') -%}
 delete from {{ arguments['target_relation'] }}
-where {{ window_of(meta['time_column']) }} in (select window_ts from {{ ref(meta['windows']) }});
+where {{ in_windows(meta['time_column'], ref(meta['windows'])) }};
 
 insert into {{ arguments['target_relation'] }} ({{ columns }})
 select {{ columns }} from {{ arguments['temp_relation'] }}

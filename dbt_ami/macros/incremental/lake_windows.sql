@@ -1,8 +1,9 @@
 {#-
   The windows in which readings are stored, with a `version` that changes whenever the readings
   of the window do: `window_ts`, `version`. DuckDB: the hours of the lake and their committed file.
-  BigQuery: the day partitions of the raw table; rows in the streaming buffer change no partition
-  yet, so today and yesterday count as changed every time.
+  BigQuery: the day partitions of the raw table; rows in the streaming buffer, which empties within
+  90 minutes, change no partition yet, so a day counts as changed every time until it is two hours
+  over.
 -#}
 {%- macro lake_windows() -%}
 {{ return(adapter.dispatch('lake_windows', 'ami')()) }}
@@ -19,7 +20,7 @@ select
         case
             when
                 unix_micros(timestamp(parse_date('%Y%m%d', partition_id)))
-                > unix_micros(current_timestamp()) - 172800000000
+                > unix_micros(current_timestamp()) - {{ (86400 + 7200) * 1000000 }}
                 then concat('@', cast(unix_micros(current_timestamp()) as string))
             else ''
         end

@@ -21,22 +21,7 @@ with low as (
     )
 ),
 
-gaps as (
-    select
-        meter_id,
-        epoch,
-        seq,
-        seq_step
-    from low
-    where
-        not is_calm
-        and seq_step > 1
-        and {{ may_join_low_run('seq_step', 'us_step', 'sample_interval_ms') }}
-),
-
-gap_samples as (
-    {{ explode_range('gaps', 'seq - seq_step + 1', 'seq - 1', 'probe_seq') }}
-)
+{{ bridgeable_gaps('low', 'not is_calm') }}
 
 select
     meter_id,

@@ -11,7 +11,7 @@ with measured as (
         max(max_voltage_v) as max_voltage_v,
         sum(voltage_sum_v) as voltage_sum_v
     from {{ ref('int_meter_minutes') }}
-    where {{ touched('minute_ts', 'int_touched_slot_windows') }}
+    where {{ touched_minutes('int_touched_slot_windows') }}
     group by meter_id, pole_id, {{ floor_time('minute_ts', 300) }}
 ),
 

@@ -1,3 +1,4 @@
+{{ config(partition_by=by_day('day_ts'), cluster_by=['pole_id', 'meter_id']) }}
 {%- set day_us = 86400 * 1000000 -%}
 with hours as (
     select

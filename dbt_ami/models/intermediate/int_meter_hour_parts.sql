@@ -9,7 +9,9 @@ select
     min(min_seq) as min_seq,
     max(max_seq) as max_seq,
     max(last_event_ts) as last_event_ts,
+    min(first_received_ts) as first_received_ts,
     max(last_received_ts) as last_received_ts,
+    min(first_powered_ts) as first_powered_ts,
     cast(sum(stored_readings) as {{ dbt.type_bigint() }}) as stored_readings,
     cast(sum(received_readings) as {{ dbt.type_bigint() }}) as received_readings,
     cast(sum(low_readings) as {{ dbt.type_bigint() }}) as low_readings,
@@ -23,5 +25,5 @@ select
     sum(reactive_kvarh) as reactive_kvarh,
     cast(sum(pieces_without_reactive) as {{ dbt.type_bigint() }}) as pieces_without_reactive
 from {{ ref('int_meter_minutes') }}
-where {{ touched('minute_ts', 'int_touched_slot_windows') }}
+where {{ touched_minutes('int_touched_slot_windows') }}
 group by meter_id, pole_id, epoch, {{ floor_time('minute_ts', 3600) }}

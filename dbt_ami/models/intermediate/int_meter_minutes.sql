@@ -56,7 +56,16 @@ select
     min(case when is_start then seq end) as min_seq,
     max(case when is_start then seq end) as max_seq,
     max(case when is_start then event_ts end) as last_event_ts,
+    min(case when is_received_start then event_ts end) as first_received_ts,
     max(case when is_received_start then event_ts end) as last_received_ts,
+    min(
+        case
+            when
+                is_received_start
+                and not {{ below_pu('voltage_v', 'nominal_voltage_v', 'ieee1159_interruption_pu') }}
+                then event_ts
+        end
+    ) as first_powered_ts,
     {{ count_where(
         'is_received_start and voltage_v < ' ~ sag_threshold_v('nominal_voltage_v')
     ) }} as low_readings,

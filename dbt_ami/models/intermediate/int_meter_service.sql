@@ -33,58 +33,17 @@ seen as (
     select
         meter_id,
         max(last_event_ts) as last_event_ts
-    from {{ ref('int_meter_hour_edges') }}
+    from {{ ref('int_meter_stretches') }}
     group by meter_id
 ),
 
--- What a meter that the registry does not know shows of its service: stretches of readings without
--- a long silence. A clock that fell back to its first day makes a stretch of its own.
-stretch_hours as (
-    select
-        edges.meter_id,
-        edges.pole_id,
-        edges.first_event_ts,
-        edges.last_event_ts,
-        case
-            when
-                {{ epoch_us('edges.first_event_ts') }}
-                - lag({{ epoch_us('edges.last_event_ts') }}) over in_order
-                <= {{ var('unregistered_max_silence_days') }} * {{ 86400 * 1000000 }} then 0
-            else 1
-        end as begins
-    from {{ ref('int_meter_hour_edges') }} as edges
-    left join registered on edges.meter_id = registered.meter_id
-    where registered.meter_id is null
-    window in_order as (
-        partition by edges.meter_id
-        order by edges.hour_ts
-    )
-),
-
-numbered_hours as (
-    select
-        *,
-        sum(begins) over (
-            partition by meter_id
-            order by first_event_ts
-            rows between unbounded preceding and current row
-        ) as stretch
-    from stretch_hours
-),
-
+-- What a meter that the registry does not know shows of its service. A clock that fell back to its
+-- first day makes a stretch of its own.
 stretches as (
-    select
-        meter_id,
-        stretch,
-        max_by(pole_id, last_event_ts) as pole_id,
-        min(first_event_ts) as first_event_ts,
-        max(last_event_ts) as last_event_ts,
-        lead(min(first_event_ts)) over (
-            partition by meter_id
-            order by stretch
-        ) as next_from
-    from numbered_hours
-    group by meter_id, stretch
+    select stretches.*
+    from {{ ref('int_meter_stretches') }} as stretches
+    left join registered on stretches.meter_id = registered.meter_id
+    where registered.meter_id is null
 ),
 
 periods as (

@@ -1,14 +1,17 @@
+-- Within the hour of the gasp the readings tell; the hours after it by their first one with power.
 with seen as (
     select
-        meter_id,
-        epoch,
-        seq,
-        min(case when is_powered then event_ts end) over (
-            partition by meter_id
-            order by {{ epoch_us('event_ts') }}
-            range between 1 following and unbounded following
-        ) as restored_ts
-    from {{ ref('int_return_readings') }}
+        gasps.meter_id,
+        gasps.epoch,
+        gasps.seq,
+        coalesce(gasps.restored_ts, min(later_hours.first_powered_ts)) as restored_ts
+    from {{ ref('int_gasp_returns') }} as gasps
+    left join {{ ref('int_meter_hour_parts') }} as later_hours
+        on
+            gasps.meter_id = later_hours.meter_id
+            and gasps.restored_ts is null
+            and gasps.event_ts < later_hours.hour_ts
+    group by gasps.meter_id, gasps.epoch, gasps.seq, gasps.restored_ts
 ),
 
 -- A meter that gasps again before it is back is in the same outage.

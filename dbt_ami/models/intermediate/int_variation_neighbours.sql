@@ -13,22 +13,7 @@ with outside as (
     )
 ),
 
--- Gaps that may be bridged, if nothing was observed inside them.
-gaps as (
-    select
-        meter_id,
-        epoch,
-        seq,
-        seq_step
-    from outside
-    where
-        seq_step > 1
-        and {{ may_join_low_run('seq_step', 'us_step', 'sample_interval_ms') }}
-),
-
-gap_samples as (
-    {{ explode_range('gaps', 'seq - seq_step + 1', 'seq - 1', 'probe_seq') }}
-),
+{{ bridgeable_gaps('outside') }},
 
 -- Every seq of which it matters whether it was observed, as for low runs.
 probes as (

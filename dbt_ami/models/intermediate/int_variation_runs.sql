@@ -43,35 +43,7 @@ outside as (
     )
 ),
 
--- Gaps that may be bridged, if nothing was observed inside them.
-gaps as (
-    select
-        meter_id,
-        epoch,
-        seq,
-        seq_step
-    from outside
-    where
-        seq_step > 1
-        and {{ may_join_low_run('seq_step', 'us_step', 'sample_interval_ms') }}
-),
-
-gap_samples as (
-    {{ explode_range('gaps', 'seq - seq_step + 1', 'seq - 1', 'probe_seq') }}
-),
-
-refuted_gaps as (
-    select distinct
-        gap_samples.meter_id,
-        gap_samples.epoch,
-        gap_samples.seq
-    from gap_samples
-    inner join {{ ref('int_variation_neighbours') }} as observed
-        on
-            gap_samples.meter_id = observed.meter_id
-            and gap_samples.epoch = observed.epoch
-            and gap_samples.probe_seq = observed.seq
-),
+{{ refuted_gaps('outside', ref('int_variation_neighbours')) }},
 
 numbered as (
     select
@@ -135,7 +107,7 @@ runs as (
         min_by(event_ts, seq) as start_ts,
         max_by(event_ts, seq) as end_ts,
         min_by(pole_id, seq) as pole_id,
-        min_by(feeder_id, seq) as feeder_id,
+        {{ first_text('feeder_id', 'seq') }} as feeder_id,
         min_by(nominal_voltage_v, seq) as nominal_voltage_v,
         min(sample_interval_ms) as sample_interval_ms,
         count(*) as sample_count,

@@ -9,7 +9,7 @@ with intervals as (
         cast(sum(received_readings) as {{ dbt.type_bigint() }}) as received_readings,
         sqrt(sum(voltage_square_sum_v2) / sum(received_readings)) as rms_voltage_v
     from {{ ref('int_meter_minutes') }}
-    where received_readings > 0 and {{ touched('minute_ts', 'int_touched_slot_windows') }}
+    where received_readings > 0 and {{ touched_minutes('int_touched_slot_windows') }}
     group by meter_id, pole_id, {{ floor_time('minute_ts', 600) }}
 )
 

@@ -1,3 +1,5 @@
+-- A view has no partitions; this names those of stg_readings, by which BigQuery wants a condition.
+{{ config(partition_by=by_day('event_ts'), require_partition_filter=true) }}
 select
     deduplicated.meter_id,
     deduplicated.event_ts,

@@ -3,7 +3,9 @@
 A script: `python dbt_on_googlesql.py plan.json answer.json`. The dbt-bigquery adapter is the real
 one up to the point where it would call Google; from there statements go to the evaluator. The plan:
 `python` (of the evaluator's environment) and `steps`, each of them `load` (name, columns, rows),
-`dbt` (arguments) or `dump` (names of tables). The answer lists one result per step.
+`dbt` (arguments), `dump` (names of tables), `watch` (note from now on what statements read; they
+are told this time, in µs since 1970) or `watched` (what they read). The answer lists one result per
+step.
 """
 
 from __future__ import annotations
@@ -118,11 +120,15 @@ def install(database: GoogleSql) -> None:
         field_delimiter: str,
     ) -> None:
         schema = self._agate_to_schema(table, column_override)
+        kinds = [SEED_TYPES[field.field_type.upper()] for field in schema]
         ask(
             "load",
             name=table_name,
-            columns=[[field.name, SEED_TYPES[field.field_type.upper()]] for field in schema],
-            rows=[[plain(cell) for cell in row] for row in table.rows],
+            columns=[[field.name, kind] for field, kind in zip(schema, kinds, strict=True)],
+            rows=[
+                [plain(cell, kind) for cell, kind in zip(row, kinds, strict=True)]
+                for row in table.rows
+            ],
         )
 
     BigQueryConnectionManager.open = classmethod(open_)
@@ -154,8 +160,10 @@ SEED_TYPES = {
 }
 
 
-def plain(cell: Any) -> Any:
+def plain(cell: Any, kind: str) -> Any:
     """A cell of a seed as JSON; naive times are UTC."""
+    if kind == "TIMESTAMP" and isinstance(cell, str):
+        cell = datetime.fromisoformat(cell)
     if isinstance(cell, datetime):
         aware = cell if cell.tzinfo else cell.replace(tzinfo=UTC)
         return (aware - EPOCH) // timedelta(microseconds=1)
@@ -178,12 +186,14 @@ def results(plan: dict[str, Any], database: GoogleSql) -> Iterator[Any]:
             yield database.ask("load", **step["load"])
         elif "dbt" in step:
             yield ran(dbtRunner().invoke(step["dbt"]))
+        elif "watch" in step:
+            yield database.ask("watch", now_us=step["watch"])
+        elif "watched" in step:
+            yield database.ask("watched")["reads"]
         else:
             there = database.ask("tables")["tables"]
             yield {
-                name: database.ask("script", sql=f"select * from `{name}`")
-                for name in step["dump"]
-                if name in there
+                name: database.ask("content", name=name) for name in step["dump"] if name in there
             }
 
 

@@ -13,12 +13,13 @@ import re
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from googlesql_reads import DAY_US, Read, innermost, limits_days, may_hold, reads
 from wasmtime import Config, Engine, Linker, Module, Store, WasiConfig
 from zetasql.core.exceptions import ServerError
 from zetasql.core.wasm_client import WasmClient, get_tzinfo_dir
@@ -33,6 +34,7 @@ FULL_NODE_RANGES = 2
 # Kinds of action in a WHEN clause of MERGE.
 MERGE_UPDATE = 2
 MERGE_DELETE = 3
+WITH_QUERY = ("ASTInsertStatementProto", "ASTCreateTableStatementProto")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 TYPE_NAMES = {"DOUBLE": "FLOAT64"}
 TYPE_KINDS = {"FLOAT64": "TYPE_DOUBLE", "FLOAT": "TYPE_DOUBLE", "INTEGER": "TYPE_INT64"}
@@ -44,6 +46,9 @@ ALIASES = {
 }
 # `project`.`dataset`.`table`, as dbt writes every relation.
 RELATION = re.compile(r"`[^`]+`\.`[^`]+`\.`?((?:INFORMATION_SCHEMA\.)?\w+)`?")
+# What dbt writes for a table with day partitions.
+PARTITIONED = re.compile(r"partition by (?:timestamp_trunc\()?`?(\w+)", re.IGNORECASE)
+FILTER_REQUIRED = re.compile(r"require_partition_filter\s*=\s*true", re.IGNORECASE)
 PARTITIONS = "INFORMATION_SCHEMA.PARTITIONS"
 PARTITION_COLUMNS = {
     "table_name": "STRING",
@@ -51,6 +56,9 @@ PARTITION_COLUMNS = {
     "total_rows": "INT64",
     "last_modified_time": "TIMESTAMP",
 }
+
+
+NULL_AT_EXTREME = "min_by or max_by meets a NULL, which the warehouses treat differently"
 
 
 class RefusedSql(Exception):
@@ -110,8 +118,19 @@ class Table:
     # Which states of other tables the rows of a view come from.
     made_of: dict[str, int] = field(default_factory=dict)
     state: int = 0
-    # Rows and time of the last change (µs since 1970) by day, where the table is partitioned.
+    # Rows and time of the last change (µs since 1970) by day, where a source is partitioned.
     partitions: dict[str, tuple[list[Any], int]] = field(default_factory=dict)
+    partitioned_by: str | None = None
+    requires_filter: bool = False
+
+    def days(self) -> list[int]:
+        """Starts of the days that have a partition, in µs since 1970; none without partitions."""
+        kinds = dict(self.columns)
+        if self.partitioned_by is None or type_name(kinds[self.partitioned_by]) != "TIMESTAMP":
+            return []
+        place = list(kinds).index(self.partitioned_by)
+        times = (row[place].timestamp_value.ToMicroseconds() for row in self.rows)
+        return sorted({at - at % DAY_US for at in times})
 
 
 class Database:
@@ -121,6 +140,10 @@ class Database:
         self._evaluator = evaluator
         self.tables: dict[str, Table] = {}
         self._states = itertools.count(1)
+        # What each statement read since `watch`; nothing is noted before it.
+        self.watched: list[dict[str, Any]] | None = None
+        # What the models are told of the time, in µs since 1970; the machine's clock without it.
+        self.now_us: int | None = None
         language = evaluator.call(
             "GetLanguageOptions",
             service.LanguageOptionsRequest(maximum_features=True),
@@ -152,8 +175,9 @@ class Database:
     ) -> None:
         """Make or replace the table `name`.
 
-        Columns are (name, type), cells as `encoded` takes them. With `partition_by`, a DATE column,
-        INFORMATION_SCHEMA.PARTITIONS says when rows of a day last changed.
+        Columns are (name, type), cells as `encoded` takes them. With `partition_by`, a TIMESTAMP
+        column, queries need a condition on it, and INFORMATION_SCHEMA.PARTITIONS says when rows of
+        a day last changed.
         """
         types = [(column, type_of(text)) for column, text in columns]
         made = Table(
@@ -164,11 +188,13 @@ class Database:
             ],
         )
         if partition_by is not None:
+            made.partitioned_by, made.requires_filter = partition_by, True
             before = self.tables[name].partitions if name in self.tables else {}
             place = [column for column, _ in columns].index(partition_by)
             days: dict[str, list[Any]] = {}
             for row in rows:
-                days.setdefault(row[place].replace("-", ""), []).append(row)
+                day = EPOCH + timedelta(microseconds=row[place])
+                days.setdefault(f"{day:%Y%m%d}", []).append(row)
             now = time.time_ns() // 1000
             for day, held in days.items():
                 is_same = day in before and before[day][0] == held
@@ -193,6 +219,8 @@ class Database:
 
     def script(self, sql: str) -> dict[str, Any]:
         """Execute all statements of `sql`; the answer is the last one's columns and rows."""
+        if self.now_us is not None:
+            sql = sql.replace("current_timestamp()", f"timestamp_micros({self.now_us})")
         text = self._spelled_out(RELATION.sub(r"`\1`", sql)).encode()
         at = 0
         answer: dict[str, Any] = {"columns": [], "rows": []}
@@ -203,6 +231,10 @@ class Database:
             )
             at = parsed.resume_byte_position
         return answer
+
+    def content(self, name: str) -> dict[str, Any]:
+        """Columns and rows of the table or view `name`."""
+        return shown(self._fresh(name))
 
     def columns(self, sql: str) -> list[list[str]]:
         """Names and types of what the query `sql` gives."""
@@ -224,7 +256,11 @@ class Database:
         )
 
     def _spelled_out(self, sql: str) -> str:
-        """`sql` with MIN_BY and MAX_BY as what BigQuery documents them to mean."""
+        """`sql` with MIN_BY and MAX_BY as what BigQuery documents them to mean.
+
+        Whether they pass over a NULL among the values is documented now one way, now the other, and
+        DuckDB does: so such a value is an error.
+        """
         if not re.search(r"\b(min|max)_by\s*\(", sql, re.IGNORECASE):
             return sql
         text = sql.encode()
@@ -238,7 +274,8 @@ class Database:
             place = _range(call)
             value, order = (ranged(text, innermost(argument)) for argument in call.arguments)
             extreme = call.function.names[0].id_string[:3]
-            meant = f"any_value({value} having {extreme} {order})".encode()
+            known = f"if({order} is null, null, ifnull({value}, error('{NULL_AT_EXTREME}')))"
+            meant = f"any_value({known} having {extreme} {order})".encode()
             text = text[: place.start] + meant + text[place.end :]
         return text.decode()
 
@@ -247,18 +284,9 @@ class Database:
         kind = type(node).__name__
         if PARTITIONS in sql:
             self._list_partitions()
+        self._judge_reads(node, text, sql)
         if kind == "ASTQueryStatementProto":
-            result = self._run(sql)
-            return {
-                "columns": [[name, type_name(kind)] for name, kind in result.columns],
-                "rows": [
-                    [
-                        decoded(cell, kind)
-                        for cell, (_, kind) in zip(row, result.columns, strict=True)
-                    ]
-                    for row in result.rows
-                ],
-            }
+            return shown(self._run(sql))
         if kind == "ASTDropStatementProto":
             self.drop(node.name.names[-1].id_string)
             return {"columns": [], "rows": []}
@@ -298,6 +326,10 @@ class Database:
             f"cast(null as {type_name(kind)}) as `{column}`" for column, kind in made.columns
         )
         self._analyze(sql.replace(source, f"select {shape}"))
+        partitioned = None if is_view else PARTITIONED.search(sql.replace(source, ""))
+        if partitioned:
+            made.partitioned_by = partitioned[1]
+            made.requires_filter = bool(FILTER_REQUIRED.search(sql.replace(source, "")))
         self._set(name.names[-1].id_string, made)
 
     def _merge(self, merge: Any, text: bytes) -> None:
@@ -324,7 +356,7 @@ class Database:
             same = ranged(text, innermost(merge.merge_condition))
             gone = f"exists (select 1 from ({source}) as {alias} where {same})"
         self._delete(name, merge.alias.identifier.id_string, gone)
-        self._set(name, Table(columns, self.tables[name].rows + fresh.rows))
+        self._set(name, replace(self.tables[name], rows=self.tables[name].rows + fresh.rows))
 
     def _delete(self, name: str, alias: str, condition: str) -> None:
         columns = self.tables[name].columns
@@ -332,7 +364,7 @@ class Database:
         kept = self._run(
             f"select {names} from `{name}` as {alias} where not coalesce({condition}, false)"
         )
-        self._set(name, Table(columns, kept.rows))
+        self._set(name, replace(self.tables[name], rows=kept.rows))
 
     def _insert(self, insert: Any, text: bytes) -> None:
         name = table_name(insert)
@@ -349,7 +381,59 @@ class Database:
         given = [type_name(kind) for _, kind in fresh.columns]
         if insert.HasField("column_list") or given != [type_name(kind) for _, kind in columns]:
             raise RefusedSql(f"this judge inserts whole rows of the table's own types, not {given}")
-        self._set(name, Table(columns, self.tables[name].rows + fresh.rows))
+        self._set(name, replace(self.tables[name], rows=self.tables[name].rows + fresh.rows))
+
+    def _judge_reads(self, node: Any, text: bytes, sql: str) -> None:
+        """Note what a statement reads; refuse it where a condition on the partitions is missing."""
+        kind = type(node).__name__
+        changed = kind in ("ASTMergeStatementProto", "ASTDeleteStatementProto")
+        if kind == "ASTQueryStatementProto" or changed:
+            asked = sql
+        elif kind in WITH_QUERY and node.HasField("query"):
+            asked = ranged(text, node.query)
+        else:
+            return
+        used = self._tables_behind(asked)
+        if self.watched is None and not any(self.tables[name].requires_filter for name in used):
+            return
+        target = "" if kind == "ASTQueryStatementProto" else target_name(node)
+        for read in self._reads(asked):
+            table = self.tables[read.table]
+            column = table.partitioned_by
+            if table.requires_filter and not limits_days(read, column):
+                raise RefusedSql(
+                    f"Cannot query over table {read.table} without a filter over column(s) "
+                    f"'{column}' that can be used for partition elimination"
+                )
+            if self.watched is not None:
+                days = table.days()
+                self.watched.append(
+                    {
+                        "target": target,
+                        "table": read.table,
+                        "columns": {
+                            name: type_name(made)
+                            for name, made in table.columns
+                            if name in read.columns
+                        },
+                        "changes": changed and read.table == target,
+                        "days": [day for day in days if may_hold(read, str(column), day)],
+                        "is_partitioned": table.partitioned_by is not None,
+                    }
+                )
+
+    def _tables_behind(self, sql: str) -> set[str]:
+        used = {name for name in self.tables if f"`{name}`" in sql}
+        views = [query for name in used if (query := self.tables[name].query) is not None]
+        return used.union(*(self._tables_behind(query) for query in views))
+
+    def _reads(self, sql: str, of_view: Read | None = None) -> Iterator[Read]:
+        for read in reads(self._analyze(sql).resolved_statement, of_view):
+            query = self.tables[read.table].query
+            if query is None:
+                yield read
+            else:
+                yield from self._reads(query, read)
 
     def _set(self, name: str, table: Table) -> None:
         table.state = next(self._states)
@@ -429,11 +513,15 @@ class Database:
         )
 
 
-def innermost(node: Any) -> Any:
-    """The statement or expression inside protobuf's `Any…` and `oneof` wrappers."""
-    while type(node).__name__.startswith("Any"):
-        ((_, node),) = node.ListFields()
-    return node
+def shown(table: Table) -> dict[str, Any]:
+    """Columns and rows as JSON."""
+    return {
+        "columns": [[name, type_name(kind)] for name, kind in table.columns],
+        "rows": [
+            [decoded(cell, kind) for cell, (_, kind) in zip(row, table.columns, strict=True)]
+            for row in table.rows
+        ],
+    }
 
 
 def nodes(message: Any, name: str) -> Iterator[Any]:
@@ -455,6 +543,13 @@ def table_name(statement: Any) -> str:
     """Name of the table that a DML statement changes."""
     name: str = innermost(statement.target_path).names[-1].id_string
     return name
+
+
+def target_name(statement: Any) -> str:
+    """Name of the table that a statement makes or changes."""
+    if type(statement).__name__ == "ASTCreateTableStatementProto":
+        return str(statement.parent.name.names[-1].id_string)
+    return table_name(statement)
 
 
 def _range(node: Any) -> Any:
@@ -575,6 +670,12 @@ def perform(database: Database, operation: str, **arguments: Any) -> dict[str, A
         database.load(**arguments)
     elif operation == "drop":
         database.drop(arguments["name"])
+    elif operation == "content":
+        return database.content(arguments["name"])
+    elif operation == "watch":
+        database.watched, database.now_us = [], arguments["now_us"]
+    elif operation == "watched":
+        return {"reads": database.watched}
     elif operation == "tables":
         return {
             "tables": {

@@ -12,6 +12,7 @@ from .googlesql import GoogleSql, RefusedSql
 from .warehouses import Rows, differences
 
 SALES = "`p`.`d`.`sales`"
+FIRST_DAY, DAY = 1772323200000000, 86_400_000_000  # 2026-03-01, µs
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,7 @@ def _sales(database: GoogleSql) -> None:
         ["2026-03-01", 1772326800000000, None, 2.0],
         ["2026-03-02", 1772409600000000, "b", 4.0],
     ]
-    database.ask("load", name="sales", columns=columns, rows=rows, partition_by="day")
+    database.ask("load", name="sales", columns=columns, rows=rows)
 
 
 def rows_of(database: GoogleSql, sql: str) -> list[list[Any]]:
@@ -56,9 +57,17 @@ def test_what_bigquery_does_not_know_is_refused(database: GoogleSql, sql: str) -
 
 
 def test_the_value_at_an_extreme_is_what_bigquery_documents(database: GoogleSql) -> None:
-    latest = rows_of(database, f"select max_by(item, taken), min_by(amount, taken) from {SALES}")
+    latest = rows_of(database, f"select max_by(day, taken), min_by(amount, taken) from {SALES}")
 
-    assert latest == [["b", 1.5]]
+    assert latest == [["2026-03-02", 1.5]]
+
+
+def test_a_null_beside_an_extreme_is_refused_where_it_is_compared(database: GoogleSql) -> None:
+    with pytest.raises(RefusedSql, match="min_by or max_by meets a NULL"):
+        database.ask("script", sql=f"select min_by(item, taken) from {SALES}")
+
+    nothing = "min_by(item, cast(null as timestamp))"
+    assert rows_of(database, f"select {nothing} from {SALES}") == [[None]]
 
 
 def test_a_view_follows_its_table(database: GoogleSql) -> None:
@@ -111,17 +120,109 @@ def test_only_a_day_whose_rows_changed_counts_as_modified(database: GoogleSql) -
         select partition_id, total_rows, last_modified_time
         from `p`.`d`.INFORMATION_SCHEMA.PARTITIONS where table_name = 'sales' order by 1
     """
-    columns = [["day", "DATE"], ["amount", "FLOAT64"]]
-    first = [["2026-03-01", 1.0], ["2026-03-02", 2.0]]
-    database.ask("load", name="sales", columns=columns, rows=first, partition_by="day")
+    columns = [["taken", "TIMESTAMP"], ["amount", "FLOAT64"]]
+    first = [[FIRST_DAY, 1.0], [FIRST_DAY + DAY, 2.0]]
+    database.ask("load", name="sales", columns=columns, rows=first, partition_by="taken")
     before = rows_of(database, listing)
-    late = [*first, ["2026-03-02", 3.0]]
-    database.ask("load", name="sales", columns=columns, rows=late, partition_by="day")
+    late = [*first, [FIRST_DAY + DAY, 3.0]]
+    database.ask("load", name="sales", columns=columns, rows=late, partition_by="taken")
     after = rows_of(database, listing)
 
     assert [row[:2] for row in after] == [["20260301", 1], ["20260302", 2]]
     assert after[0] == before[0]
     assert after[1][2] > before[1][2]
+
+
+def by_day(database: GoogleSql, name: str, options: str) -> None:
+    """A table of the sales with a partition per day of `taken`."""
+    database.ask(
+        "script",
+        sql=f"create or replace table `p`.`d`.`{name}` partition by timestamp_trunc(taken, day) "
+        f"options({options}) as (select taken, item, amount, amount * 2 as twice from {SALES})",
+    )
+
+
+@pytest.mark.parametrize(
+    ("condition", "is_accepted"),
+    [
+        ("taken >= timestamp_micros(0)", True),
+        ("amount > 1 and (taken = timestamp '2026-03-01' or taken < timestamp '2020-01-01')", True),
+        ("timestamp_trunc(taken, day) in (timestamp '2026-03-01')", True),
+        ("amount > 1", False),
+        ("taken >= timestamp_micros(0) or amount > 1", False),
+        ("taken in (select max(taken) from `p`.`d`.`sales`)", False),
+    ],
+)
+def test_a_table_that_wants_a_condition_on_its_partitions_gets_one(
+    database: GoogleSql, condition: str, is_accepted: bool
+) -> None:
+    by_day(database, "large", "require_partition_filter=true")
+    database.ask("script", sql="create or replace view `p`.`d`.`v` as select * from `large`")
+
+    for relation in ("`p`.`d`.`large`", "`p`.`d`.`v`"):
+        if is_accepted:
+            rows_of(database, f"select amount from {relation} where {condition}")
+        else:
+            with pytest.raises(RefusedSql, match="without a filter over column"):
+                rows_of(database, f"select amount from {relation} where {condition}")
+
+
+LATE = f"taken >= timestamp_micros({FIRST_DAY + DAY})"
+RANKED = f"select n from (select *, rank() over (order by twice) as n from `held`) where {LATE}"
+UNITED = f"select item from (select * from `held` union all select * from `held`) where {LATE}"
+
+
+@pytest.mark.parametrize(
+    ("sql", "columns", "days"),
+    [
+        (f"select item from `held` where {LATE}", ["item", "taken"], [1]),
+        ("select item from `held`", ["item"], [0, 1]),
+        (
+            f"with w as (select *, amount + 1 as s from `held`) select item from w where {LATE}",
+            ["item", "taken"],
+            [1],
+        ),
+        (f"select count(*) as n from `v` where {LATE}", ["taken"], [1]),
+        (
+            f"select b.item from `days` as a left join `held` as b on day = taken and {LATE}",
+            ["item", "taken"],
+            [1],
+        ),
+        (
+            f"select a.item from `held` as a left join `days` as b on taken = day and {LATE}",
+            ["item", "taken"],
+            [0, 1],
+        ),
+        (
+            RANKED,
+            ["taken", "twice"],
+            [0, 1],
+        ),
+        (
+            UNITED,
+            ["item", "taken"],
+            [1],
+        ),
+        (
+            f"delete from `held` where {LATE}",
+            ["amount", "item", "taken", "twice"],
+            [1],
+        ),
+    ],
+)
+def test_what_a_statement_reads_is_noted(
+    database: GoogleSql, sql: str, columns: list[str], days: list[int]
+) -> None:
+    by_day(database, "held", "")
+    database.ask("load", name="days", columns=[["day", "TIMESTAMP"]], rows=[])
+    database.ask("script", sql="create or replace view `p`.`d`.`v` as select * from `p`.`d`.`held`")
+    database.ask("watch", now_us=0)
+
+    database.ask("script", sql=sql)
+
+    reads = [read for read in database.ask("watched")["reads"] if read["table"] == "held"]
+    assert {column for read in reads for column in read["columns"]} == set(columns)
+    assert {day for read in reads for day in read["days"]} == {FIRST_DAY + n * DAY for n in days}
 
 
 def test_rows_are_compared_as_a_whole() -> None:

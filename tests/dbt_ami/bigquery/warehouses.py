@@ -60,15 +60,15 @@ def load_step(name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
     cells = [[plain(row[column]) for column, _ in columns] for row in rows]
     step: dict[str, Any] = {"name": name, "columns": columns, "rows": cells}
     if name == "raw_meter_readings":
-        step["partition_by"] = "event_date"
+        step["partition_by"] = "event_ts"
     return {"load": step}
 
 
-def dbt_arguments(target_path: Path, target: str, *command: str) -> list[str]:
+def dbt_arguments(project: Path, target_path: Path, target: str, *command: str) -> list[str]:
     """Arguments of a dbt command on one of the judges."""
     return [
         *command,
-        *("--project-dir", str(ROOT / "dbt_ami"), "--profiles-dir", str(HERE), "--target", target),
+        *("--project-dir", str(project), "--profiles-dir", str(HERE), "--target", target),
         *("--target-path", str(target_path), "--log-path", str(target_path), "--no-use-colors"),
     ]
 

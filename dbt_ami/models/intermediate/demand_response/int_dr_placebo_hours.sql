@@ -1,3 +1,4 @@
+{{ restated_by_window('int_baseline_windows', 'start_ts', ['pole_id']) }}
 -- Events at the same hours share their placebos.
 with windows as (
     select distinct
@@ -6,6 +7,7 @@ with windows as (
         start_ts,
         end_ts
     from {{ ref('int_dr_placebo_windows') }}
+    where {{ touched('start_ts', 'int_baseline_windows') }}
 ),
 
 {{ dr_windows('windows', with_rebound=false) }},
@@ -29,13 +31,15 @@ hours as (
 )
 
 select
-    window_id,
-    pole_id,
-    method,
-    adjustment,
-    day_offset,
-    local_hour,
-    baseline_kw,
-    actual_kw
+    hours.window_id,
+    hours.pole_id,
+    windows.start_ts,
+    hours.method,
+    hours.adjustment,
+    hours.day_offset,
+    hours.local_hour,
+    hours.baseline_kw,
+    hours.actual_kw
 from hours
-where valid_slots >= {{ number_var('dr_min_valid_share') }} * slots
+inner join windows on hours.window_id = windows.window_id and hours.pole_id = windows.pole_id
+where hours.valid_slots >= {{ number_var('dr_min_valid_share') }} * hours.slots

@@ -1,3 +1,5 @@
+{{ restated_by_window('int_estimated_windows', 'day_ts', ['pole_id']) }}
+{%- set day_ts = timestamp_of_us('local_slots.day_number * 86400000000') %}
 -- An event, its rebound and an outage say nothing about ordinary use: such slots are no candidates.
 with outages as (
     select distinct
@@ -9,6 +11,7 @@ with outages as (
 select
     poles.pole_id,
     local_slots.day_number,
+    {{ day_ts }} as day_ts,
     local_slots.slot_of_day,
     avg(poles.dr_power_kw) as kw
 from {{ ref('v_5min_pole') }} as poles
@@ -22,4 +25,6 @@ where
     poles.dr_power_kw is not null
     and outages.pole_id is null
     and event_slots.pole_id is null
+    and {{ touched('poles.slot_ts', 'int_estimated_windows', margin_s=86400) }}
+    and {{ touched(day_ts, 'int_estimated_windows') }}
 group by poles.pole_id, local_slots.day_number, local_slots.slot_of_day

@@ -1,39 +1,27 @@
 {%- set day_us = 86400000000 -%}
 with days_with_data as (
-    select distinct
-        pole_id,
-        {{ int_div(epoch_us('slot_ts'), day_us) }} as utc_day
-    from {{ ref('int_meter_5min') }}
+    select distinct {{ int_div(epoch_us('hour_ts'), day_us) }} as utc_day
+    from {{ ref('int_meter_hour_parts') }}
     union distinct
-    select distinct
-        pole_id,
-        {{ int_div(epoch_us('slot_ts'), day_us) }} as utc_day
+    select distinct {{ int_div(epoch_us('slot_ts'), day_us) }} as utc_day
     from {{ ref('int_outage_slots') }}
+),
+
+-- A local day reaches over the UTC days beside it.
+padded as (
+    {{ explode_range('days_with_data', 'utc_day - 1', 'utc_day + 1', 'padded_day') }}
 ),
 
 zone_days as (
     select distinct
         zones.time_zone,
-        days_with_data.utc_day
-    from days_with_data
-    inner join {{ ref('int_pole_time_zones') }} as zones
-        on days_with_data.pole_id = zones.pole_id
-),
-
--- A local day reaches over the UTC days beside it.
-padded as (
-    {{ explode_range('zone_days', 'utc_day - 1', 'utc_day + 1', 'padded_day') }}
-),
-
-covered_days as (
-    select distinct
-        time_zone,
-        padded_day
+        padded.padded_day
     from padded
+    cross join {{ ref('int_pole_time_zones') }} as zones
 ),
 
 slots as (
-    {{ explode_range('covered_days', 'padded_day * 288', 'padded_day * 288 + 287', 'slot_number') }}
+    {{ explode_range('zone_days', 'padded_day * 288', 'padded_day * 288 + 287', 'slot_number') }}
 ),
 
 walls as (

@@ -1,9 +1,11 @@
+{{ restated_by_window('int_changed_day_windows', 'slot_ts', ['pole_id', 'meter_id']) }}
 -- Hours in which a whole pole is silent stand here too, on days on which it shows at all.
 with seen_hours as (
     select distinct
         pole_id,
-        {{ int_div(epoch_us('slot_ts'), 3600000000) }} as hour_number
-    from {{ ref('int_meter_5min') }}
+        {{ int_div(epoch_us('hour_ts'), 3600000000) }} as hour_number
+    from {{ ref('int_meter_hour_parts') }}
+    where {{ touched('hour_ts', 'int_changed_day_windows') }}
 ),
 
 shown_days as (
@@ -16,6 +18,7 @@ shown_days as (
         pole_id,
         {{ int_div(epoch_us('slot_ts'), 86400000000) }} as utc_day
     from {{ ref('int_outage_slots') }}
+    where {{ touched('slot_ts', 'int_changed_day_windows') }}
 ),
 
 day_hours as (
@@ -45,6 +48,7 @@ slots as (
         in_service_s,
         covered_kwh
     from {{ ref('int_meter_5min') }}
+    where {{ touched('slot_ts', 'int_changed_day_windows') }}
     union all
     select
         meter_id,

@@ -1,3 +1,4 @@
+{{ restated_by_window('int_estimated_windows', 'day_ts', ['pole_id']) }}
 with zone_days as (
     select
         time_zone,
@@ -19,6 +20,7 @@ measured as (
     inner join {{ ref('int_pole_time_zones') }} as zones on poles.pole_id = zones.pole_id
     inner join {{ ref('int_local_slots') }} as local_slots
         on zones.time_zone = local_slots.time_zone and poles.slot_ts = local_slots.slot_ts
+    where {{ touched('poles.slot_ts', 'int_estimated_windows', margin_s=86400) }}
     group by zones.pole_id, local_slots.day_number
 ),
 
@@ -57,6 +59,7 @@ judged as (
     select
         measured.pole_id,
         measured.day_number,
+        {{ timestamp_of_us('measured.day_number * 86400000000') }} as day_ts,
         zones.time_zone,
         zone_days.day_slots,
         measured.valid_slots,
@@ -79,6 +82,7 @@ judged as (
 select
     pole_id,
     day_number,
+    day_ts,
     {{ date_of_day_number('day_number') }} as local_day,
     time_zone,
     {{ day_type('day_number', 'is_holiday') }} as day_type,
@@ -94,3 +98,4 @@ select
     and not has_outage
     and coverage >= {{ number_var('dr_day_min_coverage') }} as is_eligible
 from judged
+where {{ touched('day_ts', 'int_estimated_windows') }}

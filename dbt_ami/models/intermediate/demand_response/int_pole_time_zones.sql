@@ -14,7 +14,7 @@ with registered as (
 poles as (
     select pole_id from {{ ref('int_meter_service') }}
     union distinct
-    select pole_id from {{ ref('int_meter_5min') }}
+    select pole_id from {{ ref('int_meter_hour_parts') }}
 )
 
 select

@@ -1,8 +1,27 @@
-{{ config(post_hook="{{ note_unfinished() }}") }}
 -- A low reading asks for the samples beside it, which may lie in the hours with readings before
 -- and after its own; whether it asks depends on whether those hours are calm, and on the hours
 -- beside them. Where seq ranges overlap, hours further apart are beside each other.
-with neighbours as (
+with meters as (
+    select distinct meter_id from {{ ref('int_meter_hour_edges') }}
+),
+
+-- A window that has lost all its readings had them between those beside it.
+hours_with_readings as (
+    select
+        meter_id,
+        hour_ts
+    from {{ ref('int_meter_hour_edges') }}
+    union distinct
+    select
+        meters.meter_id,
+        landed.window_ts as hour_ts
+    from {{ ref('int_landed_windows') }} as landed
+    inner join {{ built_windows() }} as built on landed.window_ts = built.window_ts
+    cross join meters
+    where landed.version is null
+),
+
+neighbours as (
     select
         meter_id,
         hour_ts,
@@ -10,7 +29,7 @@ with neighbours as (
         lag(hour_ts, 2) over in_order as two_hours_before_ts,
         lead(hour_ts) over in_order as hour_after_ts,
         lead(hour_ts, 2) over in_order as two_hours_after_ts
-    from {{ ref('int_meter_hour_edges') }}
+    from hours_with_readings
     window in_order as (
         partition by meter_id
         order by hour_ts

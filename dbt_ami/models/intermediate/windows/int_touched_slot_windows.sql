@@ -1,11 +1,13 @@
-{{ config(post_hook="{{ note_unfinished() }}") }}
+{{ config(
+    post_hook=["{{ note_unfinished() }}", "{{ note_unfinished('int_touched_slot_windows') }}"]
+) }}
 {%- set service_columns = [
     'meter_id', 'pole_id', 'transformer_id', 'nominal_voltage_v', 'rated_kva', 'is_registered',
     'sample_interval_ms', 'service_from', 'service_to',
 ] -%}
 with changed_service_hours as (
     {{ hours_with_changed_spans(
-        'int_meter_service', service_columns, 'service_from', 'service_to'
+        'int_meter_service', service_columns, 'service_from', 'service_to', where_silent=true
     ) }}
 ),
 
@@ -14,24 +16,17 @@ changed_windows as (
     union distinct
     select {{ window_of('hour_ts') }} as window_ts from changed_service_hours
     union distinct
-    -- What is expected up to the watermark changes with it.
+    -- What is expected up to the watermark changes with it, which goes back when an hour goes.
     select {{ window_of('edges.hour_ts') }} as window_ts
     from {{ ref('int_meter_hour_edges') }} as edges
+    cross join {{ ref('int_lake_range') }} as lake
     inner join {{ built('int_lake_range', ['watermark_ts']) }} as built
-        on {{ window_of('edges.hour_ts') }} >= {{ window_of('built.watermark_ts') }}
+        on
+            {{ window_of('edges.hour_ts') }}
+            >= {{ window_of('least(built.watermark_ts, lake.watermark_ts)') }}
 ),
 
 -- A reading covers time beyond its window for as long as a sample interval.
-longest as (
-    select max(sample_interval_ms) as sample_interval_ms
-    from (
-        select sample_interval_ms from {{ ref('int_meter_intervals') }}
-        union all
-        select sample_interval_ms
-        from {{ built('int_meter_intervals', ['sample_interval_ms']) }} as built
-    ) as intervals
-),
-
 reached as (
     select
         {{ int_div(epoch_us('changed_windows.window_ts'), window_s() * 1000000) }} as first_number,
@@ -40,7 +35,7 @@ reached as (
             '(longest.sample_interval_ms + ' ~ (window_s() * 1000 - 1) ~ ')', window_s() * 1000
         ) }} as last_number
     from changed_windows
-    cross join longest
+    cross join {{ longest_interval() }} as longest
 ),
 
 reached_windows as (

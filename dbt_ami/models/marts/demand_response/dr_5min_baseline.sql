@@ -1,3 +1,4 @@
+{{ restated_by_window('int_baseline_windows', 'slot_ts', ['pole_id']) }}
 {%- set first_slot, last_slot = dr_default_slots() -%}
 {%- set unlimited = [] -%}
 {%- set limited = [] -%}
@@ -15,6 +16,8 @@
     {%- endif -%}
     {%- do ranked_by_window.append("'" ~ method ~ "'") if rule.kind == 'high' -%}
 {%- endfor -%}
+{%- set candidates_s = (var('dr_lookback_days') + 1) * 86400 -%}
+{%- set is_candidate_day = touched('day_ts', 'int_baseline_windows', margin_s=candidates_s) -%}
 with days as (
     select
         pole_id,
@@ -26,6 +29,7 @@ with days as (
             order by pole_id, day_number
         ) as key_number
     from {{ ref('int_pole_days') }}
+    where {{ touched('day_ts', 'int_baseline_windows', margin_s=86400) }}
 ),
 
 candidates as (
@@ -38,7 +42,9 @@ day_window_kw as (
         day_number,
         avg(kw) as window_kw
     from {{ ref('int_dr_slot_values') }}
-    where slot_of_day between {{ first_slot }} and {{ last_slot }}
+    where
+        slot_of_day between {{ first_slot }} and {{ last_slot }}
+        and {{ touched('day_ts', 'int_baseline_windows', margin_s=candidates_s) }}
     group by pole_id, day_number
 ),
 
@@ -65,29 +71,19 @@ recent_picks as (
 ),
 
 picked_slots as (
-    {{ dr_picked_slots('picks') }}
+    {{ dr_picked_slots('picks', is_candidate_day) }}
 ),
 
 recent_slots as (
-    {{ dr_picked_slots('recent_picks') }}
+    {{ dr_picked_slots('recent_picks', is_candidate_day) }}
 ),
 
 unlimited_candidates as (
-    select
-        key_number,
-        slot_of_day,
-        {{ dr_slot_aggregates(unlimited) }}
-    from picked_slots
-    group by key_number, slot_of_day
+    {{ dr_slot_aggregates('picked_slots', ['key_number', 'slot_of_day'], unlimited) }}
 ),
 
 limited_candidates as (
-    select
-        key_number,
-        slot_of_day,
-        {{ dr_slot_aggregates(limited) }}
-    from recent_slots
-    group by key_number, slot_of_day
+    {{ dr_slot_aggregates('recent_slots', ['key_number', 'slot_of_day'], limited) }}
 ),
 
 dr_methods as (
@@ -104,7 +100,10 @@ slots as (
         limited_candidates.*
     from days
     inner join {{ ref('int_local_slots') }} as local_slots
-        on days.time_zone = local_slots.time_zone and days.day_number = local_slots.day_number
+        on
+            days.time_zone = local_slots.time_zone
+            and days.day_number = local_slots.day_number
+            and {{ touched('local_slots.slot_ts', 'int_baseline_windows') }}
     left join unlimited_candidates
         on
             days.key_number = unlimited_candidates.key_number

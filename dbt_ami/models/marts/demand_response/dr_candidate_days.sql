@@ -1,3 +1,4 @@
+{{ config(partition_by=by_day('local_day', 'date'), cluster_by=['pole_id']) }}
 with days as (
     select
         pole_id,

@@ -1,3 +1,4 @@
+{{ restated_by_window('int_baseline_windows', 'slot_ts', ['event_id', 'pole_id']) }}
 with windows as (
     select
         event_id as window_id,
@@ -5,6 +6,7 @@ with windows as (
         start_ts,
         end_ts
     from {{ ref('int_dr_event_poles') }}
+    where {{ touched('start_ts', 'int_baseline_windows', margin_s=2 * 86400) }}
 ),
 
 {{ dr_windows('windows') }}
@@ -26,3 +28,4 @@ select
     adjustment = {{ dr_own_adjustment('method') }} as is_own_adjustment,
     null_reason
 from dr_slots
+where {{ touched('slot_ts', 'int_baseline_windows') }}

@@ -1,4 +1,4 @@
-{{ config(partition_by=by_day('slot_ts'), cluster_by=['pole_id']) }}
+{{ restated_by_window('int_estimated_windows', 'slot_ts', ['pole_id']) }}
 with validated as (
     select
         pole_id,
@@ -12,6 +12,7 @@ with validated as (
         sum(case when status = 'measured' then coverage * in_service_s else 0 end)
             as measured_s
     from {{ ref('validated_5min') }}
+    where {{ touched('slot_ts', 'int_estimated_windows') }}
     group by pole_id, slot_ts
 ),
 
@@ -26,6 +27,7 @@ read as (
         sum(voltage_sum_v) / nullif(sum(received_readings), 0) as mean_voltage_v,
         max(max_voltage_v) as max_voltage_v
     from {{ ref('int_meter_5min') }}
+    where {{ touched('slot_ts', 'int_estimated_windows') }}
     group by pole_id, slot_ts
 )
 

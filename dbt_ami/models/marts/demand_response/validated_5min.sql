@@ -1,3 +1,4 @@
+{{ restated_by_window('int_estimated_windows', 'slot_ts', ['pole_id', 'meter_id']) }}
 with neighbours as (
     select
         *,
@@ -13,6 +14,7 @@ with neighbours as (
         first_value(case when is_measured then power_kw end ignore nulls) over after_slot
             as next_kw
     from {{ ref('int_meter_slots') }}
+    where {{ touched('slot_ts', 'int_estimated_windows', margin_s=86400) }}
     window
         before_slot as (
             partition by meter_id, pole_id
@@ -38,67 +40,50 @@ judged as (
 
 days_to_fill as (
     select distinct
-        judged.meter_id,
-        judged.pole_id,
-        judged.day_number,
-        of_meter.day_type
+        meter_id,
+        pole_id,
+        day_number
     from judged
-    inner join {{ ref('int_meter_like_days') }} as of_meter
-        on
-            judged.meter_id = of_meter.meter_id
-            and judged.pole_id = of_meter.pole_id
-            and judged.day_number = of_meter.day_number
-    where judged.is_unmeasured and not judged.is_short_gap
+    where is_unmeasured and not is_short_gap
 ),
 
-like_days as (
+fill_days as (
     select
         days_to_fill.meter_id,
         days_to_fill.pole_id,
         days_to_fill.day_number,
-        candidates.day_number as like_day_number,
-        count(*) over (
-            partition by days_to_fill.meter_id, days_to_fill.pole_id, days_to_fill.day_number
-        ) as like_day_count,
-        row_number() over (
-            partition by days_to_fill.meter_id, days_to_fill.pole_id, days_to_fill.day_number
-            order by candidates.day_number desc
-        ) as recency_rank
+        fills.like_day_number
     from days_to_fill
-    inner join {{ ref('int_meter_like_days') }} as candidates
+    inner join {{ ref('int_meter_fill_days') }} as fills
         on
-            days_to_fill.meter_id = candidates.meter_id
-            and days_to_fill.pole_id = candidates.pole_id
-            and days_to_fill.day_type = candidates.day_type
-            and candidates.day_number < days_to_fill.day_number
-            and days_to_fill.day_number - {{ var('dr_lookback_days') }} <= candidates.day_number
-    where candidates.is_eligible
+            days_to_fill.meter_id = fills.meter_id
+            and days_to_fill.pole_id = fills.pole_id
+            and days_to_fill.day_number = fills.day_number
 ),
 
 -- An hour that the clock repeats counts once, as the mean of both.
 like_slots as (
     select
-        like_days.meter_id,
-        like_days.pole_id,
-        like_days.day_number,
-        like_days.like_day_number,
+        fill_days.meter_id,
+        fill_days.pole_id,
+        fill_days.day_number,
+        fill_days.like_day_number,
         slots.slot_of_day,
         avg(slots.power_kw) as power_kw
-    from like_days
+    from fill_days
     inner join {{ ref('int_meter_slots') }} as slots
         on
-            like_days.meter_id = slots.meter_id
-            and like_days.pole_id = slots.pole_id
-            and like_days.like_day_number = slots.day_number
+            fill_days.meter_id = slots.meter_id
+            and fill_days.pole_id = slots.pole_id
+            and fill_days.like_day_number = slots.day_number
     where
-        like_days.recency_rank <= {{ var('estimate_days') }}
-        and like_days.like_day_count >= {{ var('estimate_days') }}
-        and slots.is_measured
+        slots.is_measured
+        and {{ in_fill_days('slots.slot_ts') }}
     group by
-        like_days.meter_id,
-        like_days.pole_id,
-        like_days.day_number,
-        like_days.like_day_number,
+        fill_days.meter_id,
+        fill_days.pole_id,
+        fill_days.day_number,
+        fill_days.like_day_number,
         slots.slot_of_day
 ),
 
@@ -160,3 +145,4 @@ select
     in_service_s,
     least(known_s, in_service_s) / nullif(in_service_s, 0) as coverage
 from reasoned
+where {{ touched('slot_ts', 'int_estimated_windows') }}

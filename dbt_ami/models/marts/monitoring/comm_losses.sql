@@ -1,18 +1,46 @@
-with between_readings as (
+{{ config(partition_by=by_day('start_ts'), cluster_by=['pole_id', 'meter_id']) }}
+with hours as (
     select
         meter_id,
-        {{ epoch_us('min(silent_from_ts)') }} as from_us,
-        {{ epoch_us('min(event_ts)') }} as to_us,
+        hour_ts,
+        max(sample_interval_ms) as sample_interval_ms,
+        min(first_received_ts) as first_received_ts,
+        max(last_received_ts) as last_received_ts
+    from {{ ref('int_meter_hour_parts') }}
+    where received_readings > 0
+    group by meter_id, hour_ts
+),
+
+between_readings as (
+    select
+        meter_id,
+        {{ epoch_us('from_ts') }} as from_us,
+        {{ epoch_us('until_ts') }} as to_us,
         'reading' as ended_by
-    from {{ ref('int_return_readings') }}
-    group by meter_id, minute_ts
+    from {{ ref('int_silences') }}
+    union all
+    select
+        hours.meter_id,
+        coalesce(
+            {{ epoch_us('lag(hours.last_received_ts) over in_order') }}
+            + hours.sample_interval_ms * 1000,
+            {{ epoch_us('lake.oldest_event_ts') }}
+        ) as from_us,
+        {{ epoch_us('hours.first_received_ts') }} as to_us,
+        'reading' as ended_by
+    from hours
+    cross join {{ ref('int_lake_range') }} as lake
+    window in_order as (
+        partition by hours.meter_id
+        order by hours.hour_ts
+    )
 ),
 
 newest as (
     select
         meter_id,
         max(last_received_ts) as last_received_ts
-    from {{ ref('int_meter_hour_parts') }}
+    from hours
     group by meter_id
 ),
 
@@ -53,7 +81,11 @@ in_service as (
         service.pole_id,
         service.feeder_id,
         service.sample_interval_ms,
-        greatest(silences.from_us, {{ epoch_us('service.service_from') }}) as from_us,
+        greatest(
+            silences.from_us,
+            {{ epoch_us('service.service_from') }},
+            {{ epoch_us('lake.oldest_event_ts') }}
+        ) as from_us,
         least(silences.to_us, {{ epoch_us('service.service_to') }}) as to_us,
         case
             when {{ epoch_us('service.service_to') }} < silences.to_us then 'removal'
@@ -62,6 +94,7 @@ in_service as (
     from unexplained as silences
     inner join {{ ref('int_meter_service') }} as service
         on silences.meter_id = service.meter_id
+    cross join {{ ref('int_lake_range') }} as lake
 )
 
 select

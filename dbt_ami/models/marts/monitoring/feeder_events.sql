@@ -1,3 +1,4 @@
+{{ config(partition_by=by_day('start_ts'), cluster_by=['feeder_id']) }}
 with meters as (
     select
         event_groups.feeder_event_id,

@@ -1,3 +1,4 @@
+{{ config(partition_by=by_day('day_ts'), cluster_by=['feeder_id']) }}
 with {{ health_daily('feeder_id') }}
 
 select

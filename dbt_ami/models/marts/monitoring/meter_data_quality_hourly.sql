@@ -1,3 +1,4 @@
+{{ config(partition_by=by_day('hour_ts'), cluster_by=['pole_id', 'meter_id']) }}
 with joined as (
     select
         latency.latency_median_s,

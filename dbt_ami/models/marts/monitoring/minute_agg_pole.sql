@@ -1,4 +1,4 @@
-{{ restated_by_window('int_touched_slot_windows', 'minute_ts', ['pole_id']) }}
+{{ restated_by_window('int_touched_slot_windows', 'minute_ts', ['pole_id'], true) }}
 -- A meter that was exchanged within the minute has two epochs in it.
 with measured as (
     select
@@ -12,7 +12,7 @@ with measured as (
         max(max_voltage_v) as max_voltage_v,
         sum(voltage_sum_v) as voltage_sum_v
     from {{ ref('int_meter_minutes') }}
-    where {{ touched('minute_ts', 'int_touched_slot_windows') }}
+    where {{ touched_minutes('int_touched_slot_windows') }}
     group by meter_id, pole_id, minute_ts
 ),
 

@@ -1,3 +1,4 @@
+{{ config(partition_by=by_day('start_ts'), cluster_by=['pole_id', 'meter_id']) }}
 select
     {{ text_hash(['meter_id', epoch_us('start_ts'), 'gasp_seq']) }} as outage_id,
     meter_id,

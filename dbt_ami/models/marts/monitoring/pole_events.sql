@@ -1,3 +1,4 @@
+{{ config(partition_by=by_day('start_ts'), cluster_by=['pole_id']) }}
 with extents as (
     select
         members.pole_event_id,

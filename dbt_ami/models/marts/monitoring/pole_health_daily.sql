@@ -1,3 +1,4 @@
+{{ config(partition_by=by_day('day_ts'), cluster_by=['pole_id']) }}
 with {{ health_daily('pole_id') }},
 
 latencies as (

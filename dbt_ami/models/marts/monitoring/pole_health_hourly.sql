@@ -1,20 +1,9 @@
 {{ config(partition_by=by_day('hour_ts'), cluster_by=['pole_id']) }}
 with meter_hours as (
     select
-        *,
-        case
-            when received > 0
-                then sqrt(
-                    greatest(
-                        0,
-                        voltage_square_sum_v2 / received
-                        - (voltage_sum_v / received) * (voltage_sum_v / received)
-                    )
-                )
-        end as voltage_sigma_v,
-        energy_kwh * 3600 / nullif(covered_s, 0) as mean_kw,
-        reactive_kvarh * 3600 / nullif(covered_s, 0) as mean_kvar
-    from {{ ref('int_meter_hours') }}
+        hours.*,
+        {{ meter_means('hours') }}
+    from {{ ref('int_meter_hours') }} as hours
 ),
 
 poles as (
@@ -74,7 +63,7 @@ peaks as (
         {{ floor_time('minute_ts', 3600) }} as hour_ts,
         max(power_kw) as peak_kw
     from {{ ref('minute_agg_pole') }}
-    where power_kw is not null
+    where power_kw is not null and {{ any_time('minute_ts') }}
     group by pole_id, {{ floor_time('minute_ts', 3600) }}
 ),
 

@@ -1,3 +1,4 @@
+{{ config(partition_by=by_day('start_ts'), cluster_by=['pole_id', 'meter_id']) }}
 -- What readings show and what a last gasp tells are one event where they meet.
 with spans as (
     select
@@ -76,7 +77,7 @@ events as (
         min(start_us) as start_us,
         max(end_us) as end_us,
         min_by(pole_id, start_us) as pole_id,
-        min_by(feeder_id, start_us) as feeder_id,
+        {{ first_text('feeder_id', 'start_us') }} as feeder_id,
         min_by(nominal_voltage_v, start_us) as nominal_voltage_v,
         max(sample_interval_ms) as sample_interval_ms,
         cast(sum(sample_count) as {{ dbt.type_bigint() }}) as sample_count,

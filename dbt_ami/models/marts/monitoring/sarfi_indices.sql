@@ -1,3 +1,4 @@
+{{ config(partition_by=by_day('period_start', 'date'), cluster_by=['unit_kind', 'unit_id']) }}
 with hours as (
     select * from {{ ref('int_sarfi_observation') }}
 ),

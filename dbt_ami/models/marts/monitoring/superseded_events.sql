@@ -4,6 +4,8 @@
     incremental_strategy='delete+insert' if target.type == 'duckdb' else 'merge',
     full_refresh=false,
     on_schema_change='fail',
+    partition_by=by_day('start_ts'),
+    cluster_by=['pole_id', 'meter_id'],
     post_hook="delete from {{ this }} where event_id in (select event_id from {{ ref('voltage_events') }})"
 ) }}
 {%- set columns = ['event_id', 'meter_id', 'pole_id', 'start_ts', 'end_ts', 'duration_s'] -%}

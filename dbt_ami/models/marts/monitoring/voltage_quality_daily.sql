@@ -1,3 +1,4 @@
+{{ config(partition_by=by_day('local_date', 'date'), cluster_by=['pole_id', 'meter_id']) }}
 -- Every hour of a meter brings its day, so that a day without readings shows as well.
 with moments as (
     select

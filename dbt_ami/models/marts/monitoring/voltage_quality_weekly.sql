@@ -1,3 +1,4 @@
+{{ config(partition_by=by_day('week_start_date', 'date'), cluster_by=['pole_id', 'meter_id']) }}
 with weeks as (
     select
         meter_id,

@@ -1,0 +1,1 @@
+"""Alerts: reads what the platform shows of itself, gives notices to people."""

@@ -1,0 +1,1 @@
+"""Sensors that watch the flow of readings, runs and checks."""
