@@ -16,6 +16,7 @@ from ami_dagster.partitions import Stretch
 
 _CALENDAR: Final = "tag:daily tag:weekly"
 _READINGS: Final = "readings"
+_DEMAND_RESPONSE: Final = "demand_response"
 
 
 class AmiTranslator(DagsterDbtTranslator):
@@ -34,7 +35,9 @@ class AmiTranslator(DagsterDbtTranslator):
         return dg.AssetKey(dbt_resource_props["name"])
 
     def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str | None:
-        """The mart's folder (`monitoring`, `demand_response`); `readings` for all before them."""
+        """`demand_response`, or the mart's folder (`monitoring`); `readings` for all before."""
+        if _DEMAND_RESPONSE in dbt_resource_props["fqn"]:
+            return _DEMAND_RESPONSE
         return _mart_folder(dbt_resource_props) or _READINGS
 
     def get_partitions_def(
@@ -64,8 +67,8 @@ def _mart_folder(dbt_resource_props: Mapping[str, Any]) -> str | None:
     fqn = dbt_resource_props["fqn"]
     if dbt_resource_props["resource_type"] == "seed":
         return str(fqn[1])
-    if fqn[1] == "marts" and fqn[2] != "dimensions":
-        return str(fqn[2])
+    if fqn[1] == "marts":
+        return "monitoring" if fqn[2] == "dimensions" else str(fqn[2])
     return None
 
 
@@ -157,10 +160,9 @@ def restated(tags: Mapping[str, str]) -> list[str]:
 
 def served_models(*models: dg.AssetsDefinition) -> list[dg.AssetKey]:
     """The models that users query: `readings`, the dimensions and the marts."""
-    names = {"readings", "dim_meter", "dim_pole"}
     return sorted(
         spec.key
         for definition in models
         for spec in definition.specs
-        if spec.group_name != _READINGS or spec.key.to_user_string() in names
+        if not spec.key.to_user_string().startswith(("stg_", "int_"))
     )
