@@ -11,7 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE
 COMPILE := $(UV) pip compile pyproject.toml --universal --python-version 3.11 \
 	--no-emit-index-url --generate-hashes --quiet
 # A file's tests stay together: they share what their first one built.
-PARALLEL := --numprocesses auto --dist loadfile
+PARALLEL := --numprocesses auto --dist loadfile --no-loadscope-reorder --durations 25
 INSTALL_PROJECT := $(UV) pip install --quiet --no-deps --editable .
 
 .DEFAULT_GOAL := help
