@@ -10,7 +10,6 @@ from support import fill_lake
 
 from ami_contract.lake import DataDir
 
-
 # Files that take longest start first, so that no worker is left alone with one of them at the end.
 LONGEST = (
     "faults/test_kills.py",
