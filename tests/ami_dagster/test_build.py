@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
+from pathlib import Path
 
 import dagster as dg
 from built_platform import Built
 from support import HOUR
 
 from ami_contract.lake import partition_key
+from ami_dagster.defs.analytics.assets import prune_targets
 from ami_dagster.local_run import build_pending, instance_of
 from ami_store.warehouse import query
 
@@ -51,6 +54,25 @@ def test_both_hours_are_materialized_partitions(environment: Built) -> None:
     with instance_of(environment.data.dagster_home) as instance:
         for name in ("raw_meter_readings", "compacted_readings"):
             assert instance.get_materialized_partitions(dg.AssetKey(name)) == keys
+
+
+def test_only_the_newest_artifacts_of_runs_are_kept(tmp_path: Path) -> None:
+    for number in range(5):
+        for name in (f"dbt_models-{number}", f"calendar_models-{number}"):
+            folder = tmp_path / name
+            folder.mkdir()
+            (folder / "run_results.json").write_text("{}")
+            os.utime(folder, (number * 2 + ("dbt" in name), number * 2 + ("dbt" in name)))
+    (tmp_path / "manifest.json").write_text("{}")
+    (tmp_path / "bigquery").mkdir()
+    prune_targets(tmp_path, keep=3)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "dbt_models-4",
+        "calendar_models-4",
+        "dbt_models-3",
+        "manifest.json",
+        "bigquery",
+    }
 
 
 def test_a_second_build_has_nothing_to_do(environment: Built) -> None:

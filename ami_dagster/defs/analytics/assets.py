@@ -1,5 +1,6 @@
 """The dbt models as assets: reads the dbt manifest, gives one asset per model, tests as checks."""
 
+import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,6 +18,9 @@ from ami_dagster.partitions import Stretch
 _CALENDAR: Final = "tag:daily tag:weekly"
 _READINGS: Final = "readings"
 _DEMAND_RESPONSE: Final = "demand_response"
+# As dagster-dbt names them: the asset's name, and two ids.
+_RUN_TARGETS: Final = ("dbt_models-*", "calendar_models-*")
+_KEPT_TARGETS: Final = 20
 
 
 class AmiTranslator(DagsterDbtTranslator):
@@ -135,9 +139,22 @@ def calendar_models(project: DbtProject, translator: AmiTranslator) -> dg.Assets
 
 
 def _build(context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterator[Any]:
+    prune_targets(Path(dbt.project_dir) / "target")
     # Unit tests judge the code, not the data; `dbt test` and CI run them.
     arguments = ["build", "--exclude-resource-type", "unit_test", *restated(context.run.tags)]
     yield from dbt.cli(arguments, context=context).stream()
+
+
+def prune_targets(target: Path, keep: int = _KEPT_TARGETS) -> None:
+    """Delete the folders in which runs of Dagster left dbt's artifacts, all but the newest `keep`.
+
+    Each holds some megabytes, and a day has three hundred runs. What another run is writing now is
+    among the newest.
+    """
+    folders = [path for pattern in _RUN_TARGETS for path in target.glob(pattern)]
+    folders.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+    for folder in folders[keep:]:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def restated(tags: Mapping[str, str]) -> list[str]:
