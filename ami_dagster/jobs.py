@@ -36,7 +36,6 @@ REASON_TAG: Final = "ami/reason"
 
 # What an operator waits for; all else that a tick builds is upstream of these.
 SAG_MARTS: Final = ("voltage_events", "superseded_events", "pole_events", "feeder_events")
-WEEKLY_MARTS: Final = ("voltage_quality_weekly", "sarfi_indices")
 
 UNFINISHED: Final = [
     dg.DagsterRunStatus.QUEUED,

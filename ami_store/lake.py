@@ -31,7 +31,7 @@ from ami_contract.errors import LakeError
 from ami_contract.lake import DataDir, hour_folder, hour_of_folder
 from ami_contract.reading import ROW_SCHEMA
 from ami_store.files import TEMPORARY_PREFIX, locked, write_bytes, write_with
-from ami_store.sql import file_list, text_literal
+from ami_store.sql import file_list, memory_connection, text_literal
 
 MANIFEST: Final = "manifest.json"
 ABANDONED_AFTER: Final = timedelta(hours=6)
@@ -259,7 +259,7 @@ def _merge_sql(files: list[Path]) -> str:
 
 def compaction_connection() -> duckdb.DuckDBPyConnection:
     """An in-memory DuckDB for `compact_hour`; opening one costs more than a small hour."""
-    con = duckdb.connect(config={"threads": 2, "memory_limit": "1GB"})
+    con = memory_connection(threads=2, memory_limit="1GB")
     con.execute("SET TimeZone = 'UTC'")
     return con
 

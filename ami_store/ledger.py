@@ -18,7 +18,7 @@ import duckdb
 
 from ami_contract.errors import LakeError, SettingsError
 from ami_contract.lake import DataDir
-from ami_store.sql import file_list, text_literal
+from ami_store.sql import file_list, memory_connection, text_literal
 from ami_store.views import create_lake_views, reading_lake_files
 
 UNATTRIBUTED: Final = "unattributed"
@@ -556,7 +556,7 @@ def balance(data: DataDir, truth: Path | None = None, window: Window | None = No
     from_us, to_us = window.micros()
     if from_us >= to_us:
         raise SettingsError(f"--from {window.start} is not before --to {window.end}")
-    with duckdb.connect() as con, reading_lake_files(data):
+    with memory_connection() as con, reading_lake_files(data):
         create_lake_views(con, data)
         con.execute(f"SET VARIABLE from_us = {from_us}::BIGINT")
         con.execute(f"SET VARIABLE to_us = {to_us}::BIGINT")

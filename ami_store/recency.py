@@ -12,7 +12,7 @@ import duckdb
 from ami_contract.lake import HOUR, DataDir, floor_hour, hour_folder
 from ami_contract.reading import MAX_EVENT_LEAD
 from ami_store.lake import Hour, hours, read_hour
-from ami_store.sql import file_list
+from ami_store.sql import file_list, memory_connection
 from ami_store.warehouse import built_versions
 
 _US = 1_000_000
@@ -58,7 +58,7 @@ def newest_readings(
     found: dict[str, Heard] = {}
     damaged: list[Path] = []
     start = floor_hour(now + MAX_EVENT_LEAD)
-    with duckdb.connect(config={"threads": 1, "memory_limit": "512MB"}) as con:
+    with memory_connection(threads=1, memory_limit="512MB") as con:
         while start >= floor_hour(since):
             hour = read_hour(data, start)
             folder = data.readings / hour_folder(start)

@@ -18,7 +18,7 @@ from ami_contract.errors import WarehouseError
 from ami_contract.lake import DataDir
 from ami_store.files import TEMPORARY_PREFIX, write_with
 from ami_store.lake import hours, remove_replaced
-from ami_store.sql import text_literal
+from ami_store.sql import memory_connection, text_literal
 from ami_store.views import lake_views
 
 # Views name their catalog, so every reader attaches the snapshot under the writer's name.
@@ -62,7 +62,7 @@ def publish(data: DataDir) -> Published:
     for leftover in data.published_warehouse.parent.glob(f"{TEMPORARY_PREFIX}*"):
         leftover.unlink(missing_ok=True)
     try:
-        with duckdb.connect() as con:
+        with memory_connection() as con:
             con.execute(f"ATTACH {text_literal(data.warehouse)} AS {CATALOG} (READ_ONLY)")
 
             def copy(path: Any) -> None:
@@ -92,7 +92,7 @@ def published_listing(data: DataDir) -> datetime | None:
     """When the lake was listed for the published snapshot; None when there is none."""
     if not data.published_warehouse.exists():
         return None
-    with duckdb.connect() as con:
+    with memory_connection() as con:
         con.execute(f"ATTACH {text_literal(data.published_warehouse)} AS {CATALOG} (READ_ONLY)")
         row = con.execute(f"SELECT epoch_us(listed_at) FROM {CATALOG}.lake.listing").fetchone()
         assert row is not None
@@ -106,7 +106,7 @@ def built_versions(data: DataDir) -> dict[datetime, str]:
     """
     if not data.published_warehouse.exists():
         return {}
-    with duckdb.connect() as con:
+    with memory_connection() as con:
         con.execute(f"ATTACH {text_literal(data.published_warehouse)} AS {CATALOG} (READ_ONLY)")
         if not con.execute(
             "SELECT count(*) FROM duckdb_tables() WHERE database_name = ? "
@@ -145,7 +145,7 @@ def connect(data: DataDir) -> duckdb.DuckDBPyConnection:
     Plain names find the tables and views of the snapshot. Without a snapshot there is only the
     lake.
     """
-    con = duckdb.connect()
+    con = memory_connection()
     con.execute("SET TimeZone = 'UTC'")
     con.execute("CREATE SCHEMA live")
     for name, body in lake_views(data).items():

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
+import duckdb
 import pytest
 from support import HOUR, stored_rows
 
@@ -37,6 +38,17 @@ def tick(
     if isinstance(result, dg.SkipReason):
         return result.skip_message or ""
     return [result] if isinstance(result, dg.RunRequest) else list(result)
+
+
+def publish_a_build(data: DataDir) -> None:
+    """A published warehouse whose last complete build saw one hour."""
+    data.published_warehouse.parent.mkdir(parents=True)
+    with duckdb.connect(str(data.published_warehouse)) as con:
+        con.execute("CREATE SCHEMA state")
+        con.execute("CREATE SCHEMA lake")
+        at = "TIMESTAMPTZ '2026-03-01 13:00Z'"
+        con.execute(f"CREATE TABLE state.windows AS SELECT {at} AS window_ts, 'v' AS version")
+        con.execute(f"CREATE TABLE lake.listing AS SELECT {at} AS listed_at")
 
 
 def spans(requests: list[dg.RunRequest] | str) -> list[tuple[str, str]]:
@@ -116,6 +128,8 @@ def test_the_daily_tick_makes_the_two_days_before_within_the_lake(
     data: DataDir, instance: dg.DagsterInstance
 ) -> None:
     midnight = datetime(2026, 3, 2, 0, 40, tzinfo=UTC)
+    assert tick("days_daily", midnight, data, instance) == "no hour has been built yet"
+    publish_a_build(data)
     assert "no day has ended" in tick("days_daily", midnight, data, instance)
     land(data, HOUR, "a", stored_rows(HOUR, [240.0]))
     assert spans(tick("days_daily", midnight, data, instance)) == [("2026-03-01", "2026-03-01")]
@@ -124,11 +138,19 @@ def test_the_daily_tick_makes_the_two_days_before_within_the_lake(
     ]
 
 
+def test_weeks_wait_until_something_is_built(data: DataDir, instance: dg.DagsterInstance) -> None:
+    monday = datetime(2026, 3, 2, 1, 20, tzinfo=UTC)
+    assert tick("weeks_weekly", monday, data, instance) == "no hour has been built yet"
+    publish_a_build(data)
+    assert isinstance(tick("weeks_weekly", monday, data, instance), list)
+
+
 @pytest.mark.parametrize("name", sorted(SCHEDULES))
 def test_a_tick_is_skipped_while_the_run_before_has_not_ended(
     name: str, data: DataDir, instance: dg.DagsterInstance
 ) -> None:
     land(data, HOUR, "a", stored_rows(HOUR, [240.0]))
+    publish_a_build(data)
     at = datetime(2026, 3, 2, 1, 20, tzinfo=UTC)
     if name == "sags_every_5_minutes":
         at = HOUR + timedelta(minutes=20)

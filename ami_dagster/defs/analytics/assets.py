@@ -2,7 +2,7 @@
 
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -104,45 +104,39 @@ def _newest_source(project_dir: Path) -> float:
 
 def dbt_models(project: DbtProject, translator: AmiTranslator) -> dg.AssetsDefinition:
     """All models that are refreshed by the hour, built in one run of dbt."""
-
-    @dbt_assets(
-        manifest=project.manifest_path,
-        project=project,
-        exclude=_CALENDAR,
-        dagster_dbt_translator=translator,
-        name="dbt_models",
-        backfill_policy=dg.BackfillPolicy.single_run(),
-        pool=WAREHOUSE_POOL,
-    )
-    def models(context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterator[Any]:
-        yield from _build(context, dbt)
-
-    return models
+    return _models("dbt_models", project, translator, restated, exclude=_CALENDAR)
 
 
 def calendar_models(project: DbtProject, translator: AmiTranslator) -> dg.AssetsDefinition:
-    """Daily and weekly models, built in one run of dbt."""
+    """Daily and weekly models, built in one run of dbt; each time whole, so nothing is restated."""
+    return _models("calendar_models", project, translator, lambda _tags: [], select=_CALENDAR)
+
+
+def _models(
+    name: str,
+    project: DbtProject,
+    translator: AmiTranslator,
+    options: Callable[[Mapping[str, str]], list[str]],
+    **selection: str,
+) -> dg.AssetsDefinition:
+    """Models of the selection; `options` gives further ones of dbt for the tags of a run."""
 
     @dbt_assets(
         manifest=project.manifest_path,
         project=project,
-        select=_CALENDAR,
         dagster_dbt_translator=translator,
-        name="calendar_models",
+        name=name,
         backfill_policy=dg.BackfillPolicy.single_run(),
         pool=WAREHOUSE_POOL,
+        **selection,
     )
     def models(context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterator[Any]:
-        yield from _build(context, dbt)
+        prune_targets(Path(dbt.project_dir) / "target")
+        # Unit tests judge the code, not the data; `dbt test` and CI run them.
+        build = ["build", "--exclude-resource-type", "unit_test", *options(context.run.tags)]
+        yield from dbt.cli(build, context=context).stream()
 
     return models
-
-
-def _build(context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterator[Any]:
-    prune_targets(Path(dbt.project_dir) / "target")
-    # Unit tests judge the code, not the data; `dbt test` and CI run them.
-    arguments = ["build", "--exclude-resource-type", "unit_test", *restated(context.run.tags)]
-    yield from dbt.cli(arguments, context=context).stream()
 
 
 def prune_targets(target: Path, keep: int = _KEPT_TARGETS) -> None:

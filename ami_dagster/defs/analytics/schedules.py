@@ -25,6 +25,7 @@ from ami_dagster.partitions import (
     stretches,
 )
 from ami_dagster.resources import Lake
+from ami_store.warehouse import built_versions
 
 Ticked = list[dg.RunRequest] | dg.RunRequest | dg.SkipReason
 
@@ -32,6 +33,8 @@ Ticked = list[dg.RunRequest] | dg.RunRequest | dg.SkipReason
 HOUR_IS_CLOSED_AFTER: Final = timedelta(minutes=8)
 # After midnight UTC.
 DAYS_ARE_MADE_AT: Final = timedelta(minutes=40)
+# What days and weeks are made of is not there yet.
+_NOT_BUILT: Final = dg.SkipReason("no hour has been built yet")
 
 
 def hour_of_tick(tick: datetime) -> datetime:
@@ -68,9 +71,7 @@ def schedules() -> list[dg.ScheduleDefinition]:
             "weeks_weekly",
             REFRESH_WEEKS,
             "20 1 * * 1",
-            lambda tick, _lake: dg.RunRequest(
-                run_key=tick.isoformat(), tags={REASON_TAG: "week ended"}
-            ),
+            _week_tick,
             "EN 50160 verdicts of the week and SARFI indices, Mondays.",
         ),
     ]
@@ -98,6 +99,8 @@ def _hour_tick(tick: datetime, lake: Lake) -> Ticked:
 
 
 def _day_tick(tick: datetime, lake: Lake) -> Ticked:
+    if not built_versions(lake.data):
+        return _NOT_BUILT
     yesterday = tick.astimezone(UTC).date() - DAY
     oldest = oldest_day(lake.data)
     if oldest is None or oldest > yesterday:
@@ -107,6 +110,12 @@ def _day_tick(tick: datetime, lake: Lake) -> Ticked:
     return dg.RunRequest(
         run_key=tick.isoformat(), tags={**day_tags(first, yesterday), REASON_TAG: "day ended"}
     )
+
+
+def _week_tick(tick: datetime, lake: Lake) -> Ticked:
+    if not built_versions(lake.data):
+        return _NOT_BUILT
+    return dg.RunRequest(run_key=tick.isoformat(), tags={REASON_TAG: "week ended"})
 
 
 def _schedule(
