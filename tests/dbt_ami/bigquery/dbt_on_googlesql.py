@@ -3,8 +3,8 @@
 A script: `python dbt_on_googlesql.py plan.json answer.json`. The dbt-bigquery adapter is the real
 one up to the point where it would call Google; from there statements go to the evaluator. The plan:
 `python` (of the evaluator's environment) and `steps`, each of them `load` (name, columns, rows),
-`dbt` (arguments), `dump` (names of tables), `watch` (note from now on what statements read; they
-are told this time, in µs since 1970) or `watched` (what they read). The answer lists one result per
+`dbt` (arguments), `dump` (names of tables), `ask` (a query), `watch` (note from now on what
+statements read; they are told this time, in µs since 1970) or `watched` (what they read). The answer lists one result per
 step.
 """
 
@@ -188,6 +188,8 @@ def results(plan: dict[str, Any], database: GoogleSql) -> Iterator[Any]:
             yield ran(dbtRunner().invoke(step["dbt"]))
         elif "watch" in step:
             yield database.ask("watch", now_us=step["watch"])
+        elif "ask" in step:
+            yield database.ask("script", sql=step["ask"])
         elif "watched" in step:
             yield database.ask("watched")["reads"]
         else:

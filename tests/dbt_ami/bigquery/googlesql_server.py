@@ -133,6 +133,25 @@ class Table:
         return sorted({at - at % DAY_US for at in times})
 
 
+@dataclass
+class Function:
+    """A table function: its parameters (name, type name) and the query over them."""
+
+    parameters: list[tuple[str, str]]
+    query: str
+
+    def called(self, arguments: list[str]) -> str:
+        """The query with an expression for each parameter."""
+        if len(arguments) != len(self.parameters):
+            raise RefusedSql(f"{len(self.parameters)} arguments wanted, {len(arguments)} given")
+        values = {
+            name: f"cast({argument} as {kind})"
+            for (name, kind), argument in zip(self.parameters, arguments, strict=True)
+        }
+        names = re.compile(rf"\b({'|'.join(values)})\b(?!\s*\.)")
+        return names.sub(lambda found: values[found[0]], self.query)
+
+
 class Database:
     """Tables and views by name; statements change them as BigQuery's would."""
 
@@ -140,6 +159,7 @@ class Database:
         self._evaluator = evaluator
         self.tables: dict[str, Table] = {}
         self._states = itertools.count(1)
+        self.functions: dict[str, Function] = {}
         # What each statement read since `watch`; nothing is noted before it.
         self.watched: list[dict[str, Any]] | None = None
         # What the models are told of the time, in µs since 1970; the machine's clock without it.
@@ -221,7 +241,7 @@ class Database:
         """Execute all statements of `sql`; the answer is the last one's columns and rows."""
         if self.now_us is not None:
             sql = sql.replace("current_timestamp()", f"timestamp_micros({self.now_us})")
-        text = self._spelled_out(RELATION.sub(r"`\1`", sql)).encode()
+        text = self._spelled_out(self._inlined(RELATION.sub(r"`\1`", sql))).encode()
         at = 0
         answer: dict[str, Any] = {"columns": [], "rows": []}
         while text[at:].strip():
@@ -254,6 +274,20 @@ class Database:
             ),
             service.ParseResponse,
         )
+
+    def _inlined(self, sql: str) -> str:
+        """`sql` with the queries of table functions in place of their calls."""
+        if not self.functions:
+            return sql
+        call = re.compile(rf"`({'|'.join(self.functions)})`\(")
+        defines = re.match(r"(?s).*?create or replace table function `\w+`", sql, re.IGNORECASE)
+        at = defines.end() if defines else 0
+        while found := call.search(sql, at):
+            arguments, end = arguments_of(sql, found.end())
+            query = self.functions[found[1]].called(arguments)
+            sql = f"{sql[: found.start()]}({query}){sql[end:]}"
+            at = found.start()
+        return sql
 
     def _spelled_out(self, sql: str) -> str:
         """`sql` with MIN_BY and MAX_BY as what BigQuery documents them to mean.
@@ -299,6 +333,8 @@ class Database:
             self._create(node.parent.name, node.query, text, sql, is_view=False)
         elif kind == "ASTCreateViewStatementProto":
             self._create(node.parent.name, node.parent.query, text, sql, is_view=True)
+        elif kind == "ASTCreateTableFunctionStatementProto":
+            self._create_function(node, text, sql)
         elif kind == "ASTMergeStatementProto":
             self._analyze(sql)
             self._merge(node, text)
@@ -331,6 +367,26 @@ class Database:
             made.partitioned_by = partitioned[1]
             made.requires_filter = bool(FILTER_REQUIRED.search(sql.replace(source, "")))
         self._set(name.names[-1].id_string, made)
+
+    def _create_function(self, node: Any, text: bytes, sql: str) -> None:
+        """Analyze the function, judge what a call reads, and keep its query for calls."""
+        self._analyze(sql)
+        declaration = node.parent.function_declaration
+        made = Function(
+            [
+                (parameter.name.id_string, ranged(text, innermost(parameter.type)))
+                for parameter in declaration.parameters.parameter_entries
+            ],
+            ranged(text, node.query),
+        )
+        now = "timestamp '2026-01-01'"
+        given = {"timestamp": now, "array<string>": "['a']"}
+        call = made.called([given[kind.lower()] for _, kind in made.parameters])
+        asked = f"select * from ({call})"
+        self._judge_reads(
+            innermost(self._parsed(asked.encode(), 0).parsed_statement), asked.encode(), asked
+        )
+        self.functions[declaration.name.names[-1].id_string] = made
 
     def _merge(self, merge: Any, text: bytes) -> None:
         """Execute a MERGE as dbt writes it.
@@ -522,6 +578,23 @@ def shown(table: Table) -> dict[str, Any]:
             for row in table.rows
         ],
     }
+
+
+def arguments_of(sql: str, at: int) -> tuple[list[str], int]:
+    """Arguments of the call whose opening parenthesis ends at `at`, and where the call ends."""
+    depth, begins, found = 0, at, []
+    for place in range(at, len(sql)):
+        character = sql[place]
+        if character in "([":
+            depth += 1
+        elif character == "," and depth == 0:
+            found.append(sql[begins:place].strip())
+            begins = place + 1
+        elif character in ")]":
+            if depth == 0:
+                return [*found, sql[begins:place].strip()], place + 1
+            depth -= 1
+    raise RefusedSql("a call does not end")
 
 
 def nodes(message: Any, name: str) -> Iterator[Any]:

@@ -10,7 +10,7 @@ import pytest
 
 from ami_contract.lake import DataDir
 
-from ..fleet import Row
+from ..fleet import START, Row
 from .conftest import MODELS_ONLY, WITH_VARS
 from .warehouses import (
     Rows,
@@ -27,6 +27,13 @@ pytestmark = pytest.mark.timeout(900)
 
 # What it holds depends on the builds before: the test of restated days looks at its rows.
 HISTORY = "superseded_events"
+
+
+# A window like that of the lake's event with days to compare with, but on another day.
+WINDOW = "('2026-02-26T16:00:00Z', '2026-02-26T16:30:00Z', ['pole1E'])"
+WINDOW_CALLS = [
+    f"{name}{WINDOW}" for name in ("dr_window_performance", "dr_window_summary", "dr_window_totals")
+]
 
 
 def failures(ran: dict[str, Any]) -> str:
@@ -70,14 +77,24 @@ def test_every_model_gives_the_same_rows_on_both_warehouses(
     steps += [
         {"dbt": dbt_arguments(project, tmp_path, "googlesql", "build", *MODELS_ONLY)},
         {"dump": names},
+        *({"ask": f"select * from `p`.`d`.{_spelled(call)}"} for call in WINDOW_CALLS),
     ]
 
-    *_, ran, dump = run_plan(googlesql, tmp_path, steps)
+    *_, ran, dump, performance, summary, totals = run_plan(googlesql, tmp_path, steps)
 
     assert ran["success"], failures(ran)
     assert dump.pop(HISTORY)["rows"] == []
     names.remove(HISTORY)
     assert_same(duckdb_rows(duckdb_data, names), googlesql_rows(dump))
+    answers = dict(zip(WINDOW_CALLS, (performance, summary, totals), strict=True))
+    assert_same(duckdb_rows(duckdb_data, WINDOW_CALLS), googlesql_rows(answers))
+
+
+def _spelled(call: str) -> str:
+    """A call with its instants as GoogleSQL writes them, and its name quoted."""
+    name, arguments = call.split("(", 1)
+    spelled = arguments.replace("'2026", "timestamp '2026")
+    return f"`{name}`({spelled}"
 
 
 @pytest.mark.slow
@@ -103,13 +120,28 @@ def test_restating_changed_days_equals_building_anew(
     build = {"dbt": dbt_arguments(project, tmp_path, "googlesql", "build", *MODELS_ONLY)}
     steps = [registry, load_step("raw_meter_readings", [*on_time, expiring]), build]
     # Late readings, and a day that went with its partition.
-    steps += [load_step("raw_meter_readings", stored), build, {"dump": names}]
+    recent = f"select * from `p`.`d`.`recent_sag_events`(timestamp '{START:%Y-%m-%d %H:%M:%S}+00')"
+    steps += [
+        {"dump": ["voltage_events"]},
+        load_step("raw_meter_readings", stored),
+        {"ask": recent},
+        build,
+        {"dump": names},
+        {"ask": recent},
+    ]
 
-    *_, first_run, _, second_run, dump = run_plan(googlesql, tmp_path, steps)
+    *_, first_run, before, _, found, second_run, dump, none = run_plan(googlesql, tmp_path, steps)
 
     assert first_run["success"], failures(first_run)
     assert second_run["success"], failures(second_run)
     assert dump.pop(HISTORY)["rows"], "no event was superseded"
+    events_before, events_after = (
+        {tuple(row[:-1]) for row in table["rows"]}
+        for table in (before["voltage_events"], dump["voltage_events"])
+    )
+    assert found["rows"]
+    assert {tuple(row) for row in found["rows"]} == events_after - events_before
+    assert none["rows"] == []
     names.remove(HISTORY)
     assert_same(duckdb_rows(duckdb_data, names), googlesql_rows(dump))
 

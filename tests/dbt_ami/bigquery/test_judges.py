@@ -237,3 +237,31 @@ def test_rows_are_compared_as_a_whole() -> None:
     assert given(["a", 1.0], ["b", None]) == ["missing: {'k': 'a'}"]
     assert given(["a", 1.0], ["a", 2.0], ["b", None], ["b", None]) == ["too many: {'k': 'b'}"]
     assert len(given(["a", 1.0], ["a", 2.0], ["c", None])) == 2
+
+
+def test_a_table_function_is_called_with_arguments(database: GoogleSql) -> None:
+    made = (
+        "create or replace table function `p`.`d`.`{}`(since timestamp, items array<string>) as ("
+    )
+    database.ask(
+        "script",
+        sql=made.format("sold")
+        + f"select item, amount from {SALES} where taken >= since and item in unnest(items))",
+    )
+    database.ask(
+        "script",
+        sql=made.format("earned")
+        + "select sum(s.amount) as total from `p`.`d`.`sold`(since, items) as s)",
+    )
+
+    call = "select * from `p`.`d`.`{}`(timestamp '2026-03-01 01:00:00+00', ['a', 'b']) as s"
+    assert rows_of(database, call.format("sold")) == [["b", 4.0]]
+    assert rows_of(database, call.format("earned")) == [[4.0]]
+
+
+def test_a_table_function_that_bigquery_refuses_is_refused(database: GoogleSql) -> None:
+    made = "create or replace table function `p`.`d`.`bad`(since timestamp) as ({})"
+
+    for query in (f"select price from {SALES}", f"select item from {SALES} where item > since"):
+        with pytest.raises(RefusedSql, match="INVALID_ARGUMENT"):
+            database.ask("script", sql=made.format(query))
