@@ -101,5 +101,11 @@ def clear_quarantine(data: DataDir, starts: Iterable[datetime]) -> int:
     return cleared
 
 
+def remove_set_aside(found: SetAside) -> None:
+    """Delete a file that was set aside, its reason last: killed in between, the next call ends it."""
+    found.path.unlink(missing_ok=True)
+    _reason_file(found.path).unlink(missing_ok=True)
+
+
 def _reason_file(path: Path) -> Path:
     return path.with_name(path.name + _REASON)

@@ -42,39 +42,43 @@ def hour_of_tick(tick: datetime) -> datetime:
     return floor_hour(tick.astimezone(UTC) - timedelta(minutes=5))
 
 
+# Schedules by job: name, cron (UTC), what it is for.
+_SCHEDULES: Final = {
+    DETECT_SAGS: ("sags_every_5_minutes", "*/5 * * * *", "Sag detection over the open hour."),
+    REFRESH_HOURS: (
+        "hours_hourly",
+        f"{HOUR_IS_CLOSED_AFTER.seconds // 60} * * * *",
+        "Pole health, data quality, DR baselines and all else by the hour, for every closed hour "
+        "that no complete build has seen: the last one, and what was missed or failed.",
+    ),
+    REFRESH_DAYS: (
+        "days_daily",
+        f"{DAYS_ARE_MADE_AT.seconds // 60} 0 * * *",
+        "Pole and feeder health and voltage quality of the days up to yesterday (UTC).",
+    ),
+    REFRESH_WEEKS: (
+        "weeks_weekly",
+        "20 1 * * 1",
+        "EN 50160 verdicts of the week and SARFI indices, Mondays.",
+    ),
+}
+
+
 def schedules() -> list[dg.ScheduleDefinition]:
     """All of them; they run unless switched off in the UI, and skip ticks of a running job."""
-    return [
-        _schedule(
-            "sags_every_5_minutes",
-            DETECT_SAGS,
-            "*/5 * * * *",
-            _sag_tick,
-            "Sag detection over the open hour.",
-        ),
-        _schedule(
-            "hours_hourly",
-            REFRESH_HOURS,
-            f"{HOUR_IS_CLOSED_AFTER.seconds // 60} * * * *",
-            _hour_tick,
-            "Pole health, data quality, DR baselines and all else by the hour, for every closed "
-            "hour that no complete build has seen: the last one, and what was missed or failed.",
-        ),
-        _schedule(
-            "days_daily",
-            REFRESH_DAYS,
-            f"{DAYS_ARE_MADE_AT.seconds // 60} 0 * * *",
-            _day_tick,
-            "Pole and feeder health and voltage quality of the days up to yesterday (UTC).",
-        ),
-        _schedule(
-            "weeks_weekly",
-            REFRESH_WEEKS,
-            "20 1 * * 1",
-            _week_tick,
-            "EN 50160 verdicts of the week and SARFI indices, Mondays.",
-        ),
-    ]
+    requests: dict[str, Callable[[datetime, Lake], Ticked]] = {
+        DETECT_SAGS: _sag_tick,
+        REFRESH_HOURS: _hour_tick,
+        REFRESH_DAYS: _day_tick,
+        REFRESH_WEEKS: _week_tick,
+    }
+    return [scheduled(name, _over_lake(request), {"lake"}) for name, request in requests.items()]
+
+
+def _over_lake(
+    request: Callable[[datetime, Lake], Ticked],
+) -> Callable[[dg.ScheduleEvaluationContext], Ticked]:
+    return lambda context: request(context.scheduled_execution_time, context.resources.lake)
 
 
 def _sag_tick(tick: datetime, lake: Lake) -> Ticked:
@@ -118,24 +122,32 @@ def _week_tick(tick: datetime, lake: Lake) -> Ticked:
     return dg.RunRequest(run_key=tick.isoformat(), tags={REASON_TAG: "week ended"})
 
 
-def _schedule(
-    name: str,
+def scheduled(
     job_name: str,
-    cron: str,
-    request: Callable[[datetime, Lake], Ticked],
-    description: str,
+    request: Callable[[dg.ScheduleEvaluationContext], Ticked],
+    resources: set[str],
 ) -> dg.ScheduleDefinition:
+    """The schedule of a job, which skips ticks while a run of the job has not ended.
+
+    Args:
+        job_name: one of those that are scheduled.
+        request: what a tick asks for.
+        resources: keys of the resources that `request` reads.
+    """
+    name, cron, description = _SCHEDULES[job_name]
+
     @dg.schedule(
         name=name,
         job_name=job_name,
         cron_schedule=cron,
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.RUNNING,
+        required_resource_keys=resources,
         description=description,
     )
-    def scheduled(context: dg.ScheduleEvaluationContext, lake: Lake) -> Ticked:
+    def ticked(context: dg.ScheduleEvaluationContext) -> Ticked:
         if running := unfinished_run(context.instance, job_name):
             return dg.SkipReason(f"run {running.dagster_run.run_id} of {job_name} has not ended")
-        return request(context.scheduled_execution_time, lake)
+        return request(context)
 
-    return scheduled
+    return ticked
