@@ -118,11 +118,8 @@ def meters_seen(data: DataDir, watch: Watch, now: datetime) -> tuple[tuple[Meter
         if row["valid_from"] <= now and (row["valid_to"] is None or now < row["valid_to"])
     }
     newest = newest_readings(data, since, now, service.keys())
-    meters = seen_of(
-        service,
-        {name: (each.pole_id, each.event_ts) for name, each in newest.meters.items()},
-        since,
-    )
+    heard = {name: (each.pole_id, each.event_ts) for name, each in newest.meters.items()}
+    meters = seen_of(service, heard, since)
     problem = ""
     if newest.damaged:
         names = ", ".join(str(path) for path in newest.damaged[:5])

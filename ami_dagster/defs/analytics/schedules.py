@@ -48,8 +48,10 @@ _SCHEDULES: Final = {
     REFRESH_HOURS: (
         "hours_hourly",
         f"{HOUR_IS_CLOSED_AFTER.seconds // 60} * * * *",
-        "Pole health, data quality, DR baselines and all else by the hour, for every closed hour "
-        "that no complete build has seen: the last one, and what was missed or failed.",
+        (
+            "Pole health, data quality, DR baselines and all else by the hour, for every closed "
+            "hour that no complete build has seen: the last one, and what was missed or failed."
+        ),
     ),
     REFRESH_DAYS: (
         "days_daily",

@@ -1,1 +1,1 @@
-"""What differs on Google Cloud: Dataflow in place of `ami ingest`, BigQuery in place of the lake."""
+"""On Google Cloud: Dataflow in place of `ami ingest`, BigQuery in place of the lake."""

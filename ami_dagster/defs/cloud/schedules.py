@@ -5,7 +5,7 @@ dbt, which takes in every day that has changed, so a tick makes up for those tha
 """
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Final
 
 import dagster as dg
