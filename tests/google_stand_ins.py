@@ -248,7 +248,8 @@ def serving_web(web: Web) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(text)
 
-        do_POST = do_GET
+        def do_POST(self) -> None:
+            self.do_GET()
 
         def log_message(self, *arguments: object) -> None:
             pass
