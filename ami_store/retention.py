@@ -24,7 +24,7 @@ from ami_contract.errors import LakeError, LockHeldError
 from ami_contract.lake import DataDir, floor_hour
 from ami_store.files import locked
 from ami_store.lake import alone_in_lake, drop_copies, hours
-from ami_store.quarantine import quarantined, remove_set_aside
+from ami_store.quarantine import lone_reasons, quarantined, remove_set_aside
 
 _DAY: Final = timedelta(days=1)
 # Readers hold the archive for seconds, a replay for longer; then the next night does it.
@@ -177,6 +177,7 @@ def _quarantine(data: DataDir, first: datetime) -> Removed:
             size = found.path.stat().st_size
             remove_set_aside(found)
             done += Removed(1, size)
+    _remove(_written_before(lone_reasons(data), first))
     return done
 
 

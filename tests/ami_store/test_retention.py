@@ -172,6 +172,13 @@ def test_damaged_files_go_by_when_they_were_set_aside(
     assert bool(left(data.quarantine)) is stays
 
 
+def test_a_reason_that_a_killed_process_left_goes_too(data: DataDir) -> None:
+    reason = data.quarantine / hour_folder(HOUR) / "a.r1.parquet.json"
+    write(reason, NOW - timedelta(days=5), "{}")
+    apply_retention(data, Kept(quarantine_days=2), now=NOW)
+    assert not reason.exists()
+
+
 def lake_with_copies(data: DataDir) -> None:
     for segment in ("a", "b"):
         land(data, HOUR, segment, stored_rows(HOUR, [240.0, 241.0]))
