@@ -9,14 +9,13 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 import dagster as dg
-from dagster_gcp import BigQueryResource, GCSResource
 
 from ami_contract.lake import DataDir
 from ami_contract.settings import Settings
 from ami_dagster.alerts.channels import configured_channels
 from ami_dagster.alerts.hops import Limits
 from ami_dagster.alerts.observation import Watch
-from ami_dagster.cloud import GoogleCloud, RawTable
+from ami_dagster.cloud import Archive, GoogleCloud, RawTable
 from ami_dagster.defs.alerts.sensors import failures_sensor
 from ami_dagster.defs.analytics.assets import (
     AmiTranslator,
@@ -63,7 +62,6 @@ def cloud_definitions(settings: Settings, project_dir: Path) -> dg.Definitions:
     launching, draining = launch_job(settings), drain_job()
     retaining = retention_job(settings)
     own_jobs = [launching, draining, retaining]
-    warehouse = BigQueryResource(project=settings.project_id, location=settings.bigquery_location)
     return dg.Definitions(
         assets=[
             *edge_assets(settings),
@@ -72,7 +70,7 @@ def cloud_definitions(settings: Settings, project_dir: Path) -> dg.Definitions:
             hourly,
             calendar,
         ],
-        asset_checks=[poles_check(watch), archive_check(settings.archive_bucket_name)],
+        asset_checks=[poles_check(watch), archive_check()],
         jobs=[*by_name.values(), *own_jobs],
         sensors=[
             landed_days_sensor(days),
@@ -87,13 +85,13 @@ def cloud_definitions(settings: Settings, project_dir: Path) -> dg.Definitions:
         schedules=[*cloud_schedules(first), retention_schedule()],
         resources={
             "cloud": GoogleCloud.of_settings(settings),
-            "bigquery": warehouse,
             "raw_table": RawTable(
-                warehouse=warehouse,
+                project_id=settings.project_id,
+                location=settings.bigquery_location,
                 dataset=settings.bigquery_dataset,
                 maximum_bytes_billed=settings.bigquery_maximum_bytes_billed,
             ),
-            "gcs": GCSResource(project=settings.project_id),
+            "archive": Archive(project_id=settings.project_id, bucket=settings.archive_bucket_name),
             # Dagster's own folder and the clock; there is no lake below it.
             "lake": Lake(data_dir=str(settings.data_dir), removal_grace_s=settings.removal_grace_s),
             "dbt": dbt_resource(project),

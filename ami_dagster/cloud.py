@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import dagster as dg
-from dagster_gcp import BigQueryResource
+from dagster_gcp import BigQueryResource, GCSResource
 
 from ami_contract.errors import CloudError, SettingsError
 from ami_contract.settings import Settings
@@ -21,7 +21,7 @@ from ami_dagster.alerts.hops import JobSeen
 from ami_store.backlog import Backlog
 
 if TYPE_CHECKING:
-    from google.cloud import bigquery
+    from google.cloud import bigquery, storage
     from google.cloud.dataflow_v1beta3 import JobsV1Beta3Client
     from google.cloud.dataflow_v1beta3.types import Job
     from google.cloud.monitoring_v3 import MetricServiceClient
@@ -281,22 +281,53 @@ class GoogleCloud(dg.ConfigurableResource):
         return float(getattr(value, kind)) if kind in ("int64_value", "double_value") else None
 
 
+class Archive(dg.ConfigurableResource):
+    """The bucket of the raw archive, with the client of `GCSResource` (see `RawTable`).
+
+    Attributes:
+        project_id: of Google Cloud.
+        bucket: its name; empty: none is named.
+    """
+
+    project_id: str
+    bucket: str
+
+    @contextmanager
+    def opened(self) -> Iterator[storage.Client]:
+        """A client for the bucket.
+
+        Raises:
+            SettingsError: no bucket is named, or there are no credentials.
+            CloudError: the bucket cannot be listed.
+        """
+        if not self.bucket:
+            raise SettingsError(
+                "AMI_ARCHIVE_BUCKET names no bucket; set it to that of the raw archive"
+            )
+        with google_errors(f"bucket {self.bucket}"):
+            yield GCSResource(project=self.project_id).get_client()
+
+
 class RawTable(dg.ConfigurableResource):
     """The tables that the streaming job and people fill, in BigQuery.
 
+    Its client is that of `BigQueryResource`, which by itself would ask for credentials before
+    anything of ours runs, and so before a missing one can be explained.
+
     Attributes:
-        warehouse: BigQuery of the project.
-        dataset: name of the dataset.
+        project_id, location: of the dataset.
+        dataset: its name.
         maximum_bytes_billed: a query that would bill more fails.
     """
 
-    warehouse: BigQueryResource
+    project_id: str
+    location: str
     dataset: str
     maximum_bytes_billed: int
 
     @property
     def _place(self) -> str:
-        return f"{self.warehouse.project}.{self.dataset}"
+        return f"{self.project_id}.{self.dataset}"
 
     def days(self) -> dict[date, DayStored]:
         """What is stored, by UTC day, from the metadata of the table's partitions.
@@ -393,7 +424,9 @@ class RawTable(dg.ConfigurableResource):
         )
         with (
             google_errors(f"BigQuery dataset {self._place}"),
-            self.warehouse.get_client() as client,
+            BigQueryResource(
+                project=self.project_id, location=self.location
+            ).get_client() as client,
         ):
             return list(
                 client.query_and_wait(

@@ -6,9 +6,8 @@ and its page empty. So of 300 runs a day about 25 stay, those of the hourly and 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import datetime
-from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -57,26 +56,14 @@ def needed_runs(instance: dg.DagsterInstance) -> set[str]:
 def _newest_runs(
     instance: dg.DagsterInstance, key: dg.AssetKey, kind: dg.DagsterEventType
 ) -> Iterator[str]:
+    is_made = kind == dg.DagsterEventType.ASSET_MATERIALIZATION
+    fetch = instance.fetch_materializations if is_made else instance.fetch_observations
+    yield from (record.run_id for record in fetch(key, limit=1).records)
     by_partition = instance.event_log_storage.get_latest_storage_id_by_partition(key, kind)
-    newest = instance.get_event_records(dg.EventRecordsFilter(kind, asset_key=key), limit=1)
-    return chain(
-        (record.run_id for record in newest),
-        _runs_of(instance, key, kind, by_partition.values()),
-    )
-
-
-def _runs_of(
-    instance: dg.DagsterInstance,
-    key: dg.AssetKey,
-    kind: dg.DagsterEventType,
-    storage_ids: Iterable[int],
-) -> Iterator[str]:
-    ids = sorted(storage_ids)
+    ids = sorted(by_partition.values())
     for start in range(0, len(ids), _AT_ONCE):
-        some = ids[start : start + _AT_ONCE]
-        named = dg.EventRecordsFilter(kind, asset_key=key, storage_ids=some)
-        for record in instance.get_event_records(named, limit=_AT_ONCE):
-            yield record.run_id
+        named = dg.AssetRecordsFilter(key, storage_ids=ids[start : start + _AT_ONCE])
+        yield from (record.run_id for record in fetch(named, limit=_AT_ONCE).records)
 
 
 def _remove_shard(instance: dg.DagsterInstance, run_id: str) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
@@ -33,7 +35,6 @@ from google.cloud.monitoring_v3.types import (
     TimeSeries,
     TypedValue,
 )
-from pydantic import PrivateAttr
 
 from ami_dagster.cloud import GoogleCloud
 
@@ -41,15 +42,15 @@ NOW = datetime(2026, 3, 1, 15, 8, tzinfo=UTC)
 
 
 class ClockedCloud(GoogleCloud):
-    """The project with a clock that moves when somebody waits."""
+    """The project with a clock that moves when somebody waits, in whatever copy of it."""
 
-    _waited: float = PrivateAttr(0.0)
+    waited_s: ClassVar[Counter[str]] = Counter()
 
     def now(self) -> datetime:
-        return NOW + timedelta(seconds=self._waited)
+        return NOW + timedelta(seconds=self.waited_s[self.endpoint])
 
     def sleep(self, seconds: float) -> None:
-        self._waited += seconds
+        self.waited_s[self.endpoint] += int(seconds)
 
 
 Jobs = dict[str, Job]
@@ -265,14 +266,18 @@ def serving_web(web: Web) -> Iterator[str]:
         server.server_close()
 
 
-def key_file(folder: Path, address: str) -> Path:
-    """A service account's key whose tokens the server at `address` gives out."""
+@cache
+def _private_key() -> str:
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    pem = key.private_bytes(
+    return key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
-    )
+    ).decode()
+
+
+def key_file(folder: Path, address: str) -> Path:
+    """A service account's key whose tokens the server at `address` gives out."""
     path = folder / "key.json"
     path.write_text(
         json.dumps(
@@ -280,7 +285,7 @@ def key_file(folder: Path, address: str) -> Path:
                 "type": "service_account",
                 "project_id": "grid",
                 "private_key_id": "1",
-                "private_key": pem.decode(),
+                "private_key": _private_key(),
                 "client_email": "dagster@grid.iam.gserviceaccount.com",
                 "client_id": "1",
                 "token_uri": f"{address}/token",

@@ -37,7 +37,7 @@ def archived(data: DataDir, at: datetime, written: datetime | None = None) -> Pa
 
 
 def left(folder: Path) -> set[str]:
-    return {path.name for path in folder.rglob("*") if path.is_file()}
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
 def test_the_oldest_day_that_is_kept_is_whole() -> None:

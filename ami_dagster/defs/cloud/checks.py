@@ -5,13 +5,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import dagster as dg
-from dagster_gcp import GCSResource
 from google.cloud import storage
 
 from ami_contract.errors import AmiError
 from ami_contract.lake import HOUR, hour_folder
 from ami_dagster.alerts.observation import Watch
-from ami_dagster.cloud import GoogleCloud, RawTable, google_errors
+from ami_dagster.cloud import Archive, GoogleCloud, RawTable
 from ami_dagster.defs.cloud.look import meters_in_cloud
 from ami_dagster.defs.lake.checks import CHECKED, POLES_ARE_HEARD, pole_verdict
 
@@ -44,7 +43,7 @@ def poles_check(watch: Watch) -> dg.AssetChecksDefinition:
     return poles_are_heard
 
 
-def archive_check(bucket: str) -> dg.AssetChecksDefinition:
+def archive_check() -> dg.AssetChecksDefinition:
     """`archive_grows`: the archive's bucket has files of the last minutes."""
 
     @dg.asset_check(
@@ -55,12 +54,10 @@ def archive_check(bucket: str) -> dg.AssetChecksDefinition:
             f"within {_ARCHIVED_WITHIN.seconds // 60} minutes. On demand."
         ),
     )
-    def archive_grows(cloud: GoogleCloud, gcs: GCSResource) -> dg.AssetCheckResult:
-        if not bucket:
-            raise dg.Failure("AMI_ARCHIVE_BUCKET names no bucket; set it to that of the archive")
+    def archive_grows(cloud: GoogleCloud, archive: Archive) -> dg.AssetCheckResult:
         try:
-            with google_errors(f"bucket {bucket}"):
-                newest, poles = newest_file(gcs.get_client(), bucket, cloud.now())
+            with archive.opened() as client:
+                newest, poles = newest_file(client, archive.bucket, cloud.now())
         except AmiError as error:
             raise dg.Failure(str(error)) from None
         return archive_verdict(newest, poles, cloud.now())

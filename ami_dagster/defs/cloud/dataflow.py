@@ -35,8 +35,8 @@ class LaunchConfig(dg.Config):
     )
     worker_machine_type: str = Field("e2-standard-2", description="Machine type of the workers.")
     max_num_workers: int = Field(2, ge=1, le=1000, description="Most workers at a time.")
-    archive_minutes: Literal[1, 5] = Field(
-        1, description="Minutes of event_ts in one file of the archive: 1 or 5."
+    archive_minutes: Literal["1", "5"] = Field(
+        "1", description="Minutes of event_ts in one file of the archive: 1 or 5."
     )
     window_seconds: int = Field(
         60,

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from dagster_gcp import BigQueryResource
 from google_stand_ins import ClockedCloud, Dataflow, Web, key_file, serving, serving_web
 
 from ami_contract.settings import Settings
@@ -57,6 +56,7 @@ def dataflow() -> Dataflow:
 @pytest.fixture
 def cloud(dataflow: Dataflow) -> Iterator[ClockedCloud]:
     with serving(dataflow) as endpoint:
+        ClockedCloud.waited_s.clear()
         yield ClockedCloud(
             project_id="grid",
             region="us-central1",
@@ -80,7 +80,8 @@ def web(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
 @pytest.fixture
 def raw_table() -> RawTable:
     return RawTable(
-        warehouse=BigQueryResource(project="grid", location="US"),
+        project_id="grid",
+        location="US",
         dataset="smart_grid_analytics",
         maximum_bytes_billed=100 * 1024**3,
     )

@@ -7,7 +7,6 @@ from datetime import UTC, date, datetime, timedelta
 import dagster as dg
 import grpc
 import pytest
-from dagster_gcp import GCSResource
 from google_stand_ins import NOW, ClockedCloud, Dataflow, Web
 
 from ami_contract.settings import Settings
@@ -15,7 +14,7 @@ from ami_dagster.alerts.book import Book, Notice
 from ami_dagster.alerts.hops import Limits
 from ami_dagster.alerts.kinds import AlertKind
 from ami_dagster.alerts.observation import Watch
-from ami_dagster.cloud import OLDEST_AGE, SYSTEM_LAG, UNDELIVERED, DayStored, RawTable
+from ami_dagster.cloud import OLDEST_AGE, SYSTEM_LAG, UNDELIVERED, Archive, DayStored, RawTable
 from ami_dagster.defs.cloud.checks import archive_check
 from ami_dagster.defs.cloud.schedules import cloud_schedules
 from ami_dagster.defs.cloud.sensors import (
@@ -466,7 +465,7 @@ def test_late_days_and_failures_evaluate_in_the_profile(
     result = sensors["failures"](context)
     assert "failing: nothing" in str(result.skip_reason)
     run = instance.get_runs()[0]
-    event = dg.DagsterEvent("RUN_SUCCESS", job_name="refresh_hours")
+    event = dg.DagsterEvent(dg.DagsterEventType.RUN_SUCCESS.value, job_name="refresh_hours")
     status = dg.build_run_status_sensor_context(
         "late_days", event, instance, run, resources={"lake": lake}
     )
@@ -489,8 +488,8 @@ def test_the_archive_grows_while_files_are_written(
         f"raw/pole_id=p1/{hour}/min=59/b.jsonl": NOW - timedelta(minutes=age_min),
         f"raw/pole_id=p2/{hour}/min=10/c.jsonl": NOW - timedelta(minutes=50),
     }
-    check = archive_check("grid-archive")
-    result = check(cloud=cloud, gcs=GCSResource(project="grid"))
+    archive = Archive(project_id="grid", bucket="grid-archive")
+    result = archive_check()(cloud=cloud, archive=archive)
     assert isinstance(result, dg.AssetCheckResult)
     assert result.passed is passed
     assert "2 poles" in (result.description or "")
@@ -498,4 +497,4 @@ def test_the_archive_grows_while_files_are_written(
 
 def test_a_bucket_that_is_not_named_is_one_line(cloud: ClockedCloud) -> None:
     with pytest.raises(dg.Failure, match="AMI_ARCHIVE_BUCKET names no bucket"):
-        archive_check("")(cloud=cloud, gcs=GCSResource(project="grid"))
+        archive_check()(cloud=cloud, archive=Archive(project_id="grid", bucket=""))

@@ -215,7 +215,7 @@ def test_a_drain_that_takes_too_long_or_fails_is_told(
     dataflow.put("job-1", "RUNNING")
     result = run(drain_job(), cloud, wait_minutes=2)
     assert "is DRAINING after 2 min; it drains on: run drain_ingest again" in said(result)
-    dataflow.polled = drains_after(0, "FAILED")
+    dataflow.polled = drains_after(1, "FAILED")
     assert "is FAILED instead of drained" in said(run(drain_job(), cloud))
 
 
