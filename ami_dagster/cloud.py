@@ -422,12 +422,8 @@ class RawTable(dg.ConfigurableResource):
             maximum_bytes_billed=most_bytes,
             labels={"ami": "dagster"},
         )
-        with (
-            google_errors(f"BigQuery dataset {self._place}"),
-            BigQueryResource(
-                project=self.project_id, location=self.location
-            ).get_client() as client,
-        ):
+        warehouse = BigQueryResource(project=self.project_id, location=self.location)
+        with google_errors(f"BigQuery dataset {self._place}"), warehouse.get_client() as client:
             return list(
                 client.query_and_wait(
                     sql,

@@ -3,6 +3,8 @@
 Keys, groups and lineage are those of the local profile; what is stored where is not.
 """
 
+from typing import Any
+
 import dagster as dg
 
 from ami_contract.settings import Settings
@@ -12,10 +14,13 @@ from ami_dagster.defs.ingest import assets as ingest
 from ami_dagster.defs.lake.assets import GROUP as LAKE_GROUP
 from ami_dagster.freshness import AS_BIGQUERY_TELLS
 
+# Attributes that differ, by asset.
+_Places = dict[str, dict[str, Any]]
+
 
 def edge_assets(settings: Settings) -> list[dg.AssetSpec]:
     """Topic and registry as they are on Google Cloud."""
-    place = {
+    place: _Places = {
         "pubsub_topic": {
             "metadata": {"topic": f"projects/{settings.project_id}/topics/{settings.pubsub_topic}"}
         },
@@ -34,7 +39,7 @@ def edge_assets(settings: Settings) -> list[dg.AssetSpec]:
 def ingest_assets(settings: Settings) -> list[dg.AssetSpec]:
     """Dataflow job, raw archive and dead letter."""
     bucket = settings.archive_bucket_name
-    place = {
+    place: _Places = {
         "ingest_job": {
             "kinds": {"dataflow", "beam"},
             "description": (
@@ -90,8 +95,5 @@ def _table(settings: Settings, name: str) -> str:
     return f"{settings.project_id}.{settings.bigquery_dataset}.{name}"
 
 
-def _placed(specs: list[dg.AssetSpec], place: dict[str, dict[str, object]]) -> list[dg.AssetSpec]:
-    return [
-        spec.replace_attributes(**place.get(spec.key.to_user_string(), {}))  # type: ignore[arg-type]
-        for spec in specs
-    ]
+def _placed(specs: list[dg.AssetSpec], place: _Places) -> list[dg.AssetSpec]:
+    return [spec.replace_attributes(**place.get(spec.key.to_user_string(), {})) for spec in specs]

@@ -86,7 +86,7 @@ def test_the_ingest_takes_every_option_that_a_launch_gives(settings: Settings) -
     stream = stream_config(options)
     assert stream.subscription == "projects/grid/subscriptions/ami-meter-data-sub"
     assert stream.table == "grid:smart_grid_analytics.raw_meter_readings"
-    assert stream.archive == "gs://grid-archive/raw"
+    assert stream.archive_root == "gs://grid-archive/raw"
     assert stream.dlq_topic == "projects/grid/topics/ami-dlq"
     assert stream.window_s == 60
     given = options.get_all_options(drop_default=True)
