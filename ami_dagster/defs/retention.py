@@ -7,7 +7,8 @@ import dagster as dg
 
 from ami_contract.errors import AmiError
 from ami_contract.settings import Settings
-from ami_dagster.jobs import REASON_TAG, unfinished_run
+from ami_dagster.defs.analytics.schedules import busy
+from ami_dagster.jobs import REASON_TAG
 from ami_dagster.resources import Lake
 from ami_dagster.run_retention import prune_runs
 from ami_store.retention import Kept, Removed, apply_retention, first_kept
@@ -81,9 +82,9 @@ def retention_schedule() -> dg.ScheduleDefinition:
         description="Deletes what is older than the settings keep it, at 02:30 UTC.",
     )
     def nightly(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        if running := unfinished_run(context.instance, APPLY_RETENTION):
-            return dg.SkipReason(f"run {running.dagster_run.run_id} has not ended")
         tick = context.scheduled_execution_time.astimezone(UTC)
-        return dg.RunRequest(run_key=tick.isoformat(), tags={REASON_TAG: "night"})
+        return busy(context, APPLY_RETENTION) or dg.RunRequest(
+            run_key=tick.isoformat(), tags={REASON_TAG: "night"}
+        )
 
     return nightly

@@ -74,13 +74,14 @@ def schedules() -> list[dg.ScheduleDefinition]:
         REFRESH_DAYS: _day_tick,
         REFRESH_WEEKS: _week_tick,
     }
-    return [scheduled(name, _over_lake(request), {"lake"}) for name, request in requests.items()]
+    return [_over_lake(job_name, request) for job_name, request in requests.items()]
 
 
-def _over_lake(
-    request: Callable[[datetime, Lake], Ticked],
-) -> Callable[[dg.ScheduleEvaluationContext], Ticked]:
-    return lambda context: request(context.scheduled_execution_time, context.resources.lake)
+def _over_lake(job_name: str, request: Callable[[datetime, Lake], Ticked]) -> dg.ScheduleDefinition:
+    def ticked(context: dg.ScheduleEvaluationContext, lake: Lake) -> Ticked:
+        return busy(context, job_name) or request(context.scheduled_execution_time, lake)
+
+    return scheduled(job_name, ticked)
 
 
 def _sag_tick(tick: datetime, lake: Lake) -> Ticked:
@@ -124,32 +125,28 @@ def _week_tick(tick: datetime, lake: Lake) -> Ticked:
     return dg.RunRequest(run_key=tick.isoformat(), tags={REASON_TAG: "week ended"})
 
 
-def scheduled(
-    job_name: str,
-    request: Callable[[dg.ScheduleEvaluationContext], Ticked],
-    resources: set[str],
-) -> dg.ScheduleDefinition:
-    """The schedule of a job, which skips ticks while a run of the job has not ended.
+def scheduled(job_name: str, evaluate: Callable[..., Ticked]) -> dg.ScheduleDefinition:
+    """The schedule of a job.
 
     Args:
         job_name: one of those that are scheduled.
-        request: what a tick asks for.
-        resources: keys of the resources that `request` reads.
+        evaluate: what a tick asks for, with the resources it names.
     """
     name, cron, description = _SCHEDULES[job_name]
-
-    @dg.schedule(
+    decorate = dg.schedule(
         name=name,
         job_name=job_name,
         cron_schedule=cron,
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.RUNNING,
-        required_resource_keys=resources,
         description=description,
     )
-    def ticked(context: dg.ScheduleEvaluationContext) -> Ticked:
-        if running := unfinished_run(context.instance, job_name):
-            return dg.SkipReason(f"run {running.dagster_run.run_id} of {job_name} has not ended")
-        return request(context)
+    return decorate(evaluate)
 
-    return ticked
+
+def busy(context: dg.ScheduleEvaluationContext, job_name: str) -> dg.SkipReason | None:
+    """Why a tick is skipped while a run of its job has not ended; None when none works."""
+    running = unfinished_run(context.instance, job_name)
+    if running is None:
+        return None
+    return dg.SkipReason(f"run {running.dagster_run.run_id} of {job_name} has not ended")

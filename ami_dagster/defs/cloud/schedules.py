@@ -14,6 +14,7 @@ from ami_contract.lake import HOUR, floor_hour
 from ami_dagster.defs.analytics.schedules import (
     HOUR_IS_CLOSED_AFTER,
     Ticked,
+    busy,
     hour_of_tick,
     scheduled,
 )
@@ -45,7 +46,16 @@ def cloud_schedules(first: datetime) -> list[dg.ScheduleDefinition]:
         REFRESH_DAYS: lambda context: _day_tick(context, first),
         REFRESH_WEEKS: _week_tick,
     }
-    return [scheduled(job_name, request, set()) for job_name, request in requests.items()]
+    return [_scheduled(job_name, request) for job_name, request in requests.items()]
+
+
+def _scheduled(
+    job_name: str, request: Callable[[dg.ScheduleEvaluationContext], Ticked]
+) -> dg.ScheduleDefinition:
+    def ticked(context: dg.ScheduleEvaluationContext) -> Ticked:
+        return busy(context, job_name) or request(context)
+
+    return scheduled(job_name, ticked)
 
 
 def _at(context: dg.ScheduleEvaluationContext) -> datetime:
