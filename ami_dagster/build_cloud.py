@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
+from ami_contract.errors import SettingsError
 from ami_contract.lake import DataDir
 from ami_contract.settings import Settings
 from ami_dagster.alerts.channels import configured_channels
@@ -49,7 +50,14 @@ def cloud_definitions(settings: Settings, project_dir: Path) -> dg.Definitions:
     Args:
         settings: of the deployment.
         project_dir: where the dbt project lies.
+
+    Raises:
+        SettingsError: no project is named.
     """
+    if settings.project_id == Settings.model_fields["project_id"].default:
+        raise SettingsError(
+            "AMI_PROJECT_ID names no Google Cloud project; AMI_PROFILE=gcp needs one"
+        )
     first = datetime.combine(settings.bigquery_first_day, time(), UTC)
     hours = dg.HourlyPartitionsDefinition(start_date=first, end_offset=1)
     days = dg.DailyPartitionsDefinition(start_date=first, end_offset=1)

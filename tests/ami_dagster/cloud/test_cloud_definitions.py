@@ -9,6 +9,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from ami_contract.errors import SettingsError
 from ami_contract.settings import Settings
 from ami_dagster.build import DBT_PROJECT_DIR, build_definitions
 
@@ -120,6 +121,11 @@ def test_dbt_runs_on_the_target_bigquery_with_the_settings_values(
     resource.cli(["build"], raise_on_error=False).wait()
     last = said.read_text().splitlines()[-1]
     assert last.startswith("build --target bigquery target/bigquery/")
+
+
+def test_a_project_that_is_not_named_is_said_at_once(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="AMI_PROJECT_ID names no Google Cloud project"):
+        build_definitions(Settings(profile="gcp", data_dir=tmp_path))
 
 
 def test_partitions_cover_the_open_hour(graph: dg.AssetGraph) -> None:
