@@ -35,7 +35,13 @@ AD_HOC_JOB: Final = "__ASSET_JOB"
 REASON_TAG: Final = "ami/reason"
 
 # What an operator waits for; all else that a tick builds is upstream of these.
-SAG_MARTS: Final = ("voltage_events", "superseded_events", "pole_events", "feeder_events")
+SAG_MARTS: Final = (
+    "voltage_events",
+    "superseded_events",
+    "pole_events",
+    "feeder_events",
+    "recent_sag_events",
+)
 
 UNFINISHED: Final = [
     dg.DagsterRunStatus.QUEUED,

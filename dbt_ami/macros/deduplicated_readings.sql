@@ -3,8 +3,7 @@
   `conflicting_copies` (how many of them differ from the row that was kept).
 
   DuckDB reads the compacted hours, which are deduplicated already. BigQuery deduplicates the days
-  that this run restates: the least ingest_ts wins, then the least values, then the least batch_id.
-  The order of the values stands for the payload hash, which no two warehouses write alike.
+  that this run restates: the first in copy_order wins.
 -#}
 {%- macro deduplicated_readings() -%}
 {{ return(adapter.dispatch('deduplicated_readings', 'ami')()) }}
@@ -38,9 +37,7 @@ ranked as (
     from copies
     window copy_order as (
         partition by meter_id, seq, event_ts
-        order by
-            ingest_ts, voltage_v, current_a, power_kw, reactive_kvar nulls last,
-            freq_hz nulls last, array_to_string(quality_flags, ',') nulls last, batch_id
+        order by {{ copy_order() }}
     )
 ),
 

@@ -6,9 +6,10 @@
   Candidate days are matched by local wall clock with the day offset from the window's first day, so
   a skipped hour finds no value on the candidate and a repeated one serves twice. `with_rebound`:
   go on after the end for `dr_rebound_s`, cut at the next event. For models that are restated by
-  int_baseline_windows.
+  int_baseline_windows; a table function says with `span`, the instants from and to which its
+  windows go, what to read.
 -#}
-{%- macro dr_windows(windows, with_rebound=true) -%}
+{%- macro dr_windows(windows, with_rebound=true, span=none) -%}
 {%- set slot_us = 300000000 -%}
 {%- set day_us = 86400000000 -%}
 {%- set adjust_us = us_var('dr_adjust_from_s') -%}
@@ -156,11 +157,7 @@ candidate_values as (
             dates.pole_id = slot_values.pole_id
             and dates.value_day_number = slot_values.day_number
             and wall_slots.slot_of_day = slot_values.slot_of_day
-    where {{ touched(
-        'slot_values.day_ts',
-        'int_baseline_windows',
-        margin_s=(var('dr_lookback_days') + 3) * 86400
-    ) }}
+    where {{ dr_reach('slot_values.day_ts', (var('dr_lookback_days') + 3) * 86400, span) }}
 ),
 
 window_kw as (
@@ -240,7 +237,7 @@ unadjusted as (
         on
             wall_slots.pole_id = actuals.pole_id
             and wall_slots.slot_ts = actuals.slot_ts
-            and {{ touched('actuals.slot_ts', 'int_baseline_windows', margin_s=2 * 86400) }}
+            and {{ dr_reach('actuals.slot_ts', 2 * 86400, span) }}
 ),
 
 {{ dr_adjustments('unadjusted') }},

@@ -10,6 +10,12 @@ import dagster as dg
 if TYPE_CHECKING:
     from built_platform import Built
 
+FUNCTIONS = {
+    "dr_window_performance",
+    "dr_window_summary",
+    "dr_window_totals",
+    "recent_sag_events",
+}
 GROUPS = {
     "edge": {"pubsub_topic", "meters"},
     "ingest": {"ingest_job", "raw_archive", "dead_letter"},
@@ -45,7 +51,7 @@ GROUPS = {
         "dr_event_totals",
         "dr_baseline_accuracy",
     },
-    "serving": {"published_warehouse", "exports", "data_quality_report"},
+    "serving": {"published_warehouse", "exports", "data_quality_report", *FUNCTIONS},
 }
 
 
@@ -85,6 +91,7 @@ def test_lineage_runs_from_the_topic_to_the_published_warehouse(built: Built) ->
         "readings",
         *GROUPS["monitoring"],
         *GROUPS["demand_response"],
+        *FUNCTIONS,
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import duckdb
@@ -19,6 +19,7 @@ from .reference_dr import (
     METHODS,
     SLOT,
     Baselines,
+    Event,
     World,
     accuracy,
     fill_pole_power,
@@ -47,7 +48,7 @@ def built_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BuiltWorld
     data = DataDir(tmp_path_factory.mktemp("dr"))
     world = random_world(7)
     write_world(data, world)
-    done = run_dbt(data, "run", "--select", *DR_MODELS)
+    done = run_dbt(data, "run", "--select", *DR_MODELS, "dr_window_performance+")
     assert done.returncode == 0, done.stdout
     con = duckdb.connect(str(data.warehouse), read_only=True)
     con.execute("SET TimeZone = 'UTC'")
@@ -201,6 +202,70 @@ def test_event_totals_equal_brute_force(built_world: BuiltWorld) -> None:
                     assert_close(actual, expected[name], (event.event_id, method, adjustment, name))
                     seen[name].add(bool(actual) if name == "adjust_fallback" else actual is None)
     assert seen["shed_kwh"] == seen["rebound_kwh"] == seen["adjust_fallback"] == {True, False}
+
+
+def test_any_window_gives_what_brute_force_gives(built_world: BuiltWorld) -> None:
+    world = built_world.world
+    for pole, start, hours in (
+        ("chicago", "2026-03-13T17:05-05:00", 2),
+        ("paris", "2026-03-28T23:00+01:00", 5),
+        ("sydney", "2026-04-06T17:00+10:00", 2),
+    ):
+        begins = datetime.fromisoformat(start).astimezone(UTC)
+        window = Event("", pole, begins, begins + timedelta(hours=hours))
+        last = world.rebound_end(window)
+        rows = {
+            row[:3]: row[3:]
+            for row in built_world.con.execute(
+                "select method, adjustment, slot_ts, baseline_kw, actual_kw"
+                " from dr_window_performance(?, ?, ?)",
+                [window.start, window.end, [pole]],
+            ).fetchall()
+        }
+        checked = 0
+        for method in METHODS:
+            for adjustment in ADJUSTMENTS:
+                result = window_result(
+                    built_world.base, pole, window.start, window.end, last, method, adjustment
+                )
+                for at, baseline, actual in zip(
+                    result.slots, result.baseline, result.actual, strict=True
+                ):
+                    assert_close(rows[method, adjustment, at][0], baseline, (pole, method, at))
+                    assert_close(rows[method, adjustment, at][1], actual, (pole, method, at))
+                    checked += 1
+        assert checked == len(rows)
+
+
+def test_a_window_of_all_poles_totals_what_each_sheds(built_world: BuiltWorld) -> None:
+    window = "'2026-04-08T19:00Z', '2026-04-08T21:00Z'"
+    summaries = built_world.con.execute(
+        "select method, adjustment, count(*), sum(shed_kwh), sum(baseline_kwh), count(shed_kwh)"
+        f" from dr_window_summary({window}, []) group by method, adjustment"
+    ).fetchall()
+    totals_of = built_world.keyed(
+        "select method, adjustment, poles, shed_kwh, shed_pct, unknown_poles"
+        f" from dr_window_totals({window}, [])",
+        2,
+    )
+    known = 0
+    for method, adjustment, poles, shed_kwh, baseline_kwh, with_shed in summaries:
+        total = totals_of[method, adjustment]
+        assert total[0] == poles == 3
+        if with_shed == 3:
+            assert_close(total[1], shed_kwh, (method, adjustment))
+            assert_close(total[2], 100 * shed_kwh / baseline_kwh, (method, adjustment))
+            known += 1
+        else:
+            assert total[1:3] == (None, None)
+            assert total[3]
+    assert len(totals_of) == len(summaries) == 18
+    assert known
+    two = built_world.con.execute(
+        "select distinct pole_id from dr_window_summary(?, ?, ['paris', 'chicago'])",
+        [datetime(2026, 4, 8, 19, tzinfo=UTC), datetime(2026, 4, 8, 21, tzinfo=UTC)],
+    ).fetchall()
+    assert sorted(two) == [("chicago",), ("paris",)]
 
 
 def test_accuracy_equals_brute_force(built_world: BuiltWorld) -> None:

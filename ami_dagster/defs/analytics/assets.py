@@ -39,7 +39,12 @@ class AmiTranslator(DagsterDbtTranslator):
         return dg.AssetKey(dbt_resource_props["name"])
 
     def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str | None:
-        """`demand_response`, or the mart's folder (`monitoring`); `readings` for all before."""
+        """`demand_response`, the mart's folder (`monitoring`), `serving` for functions.
+
+        All before the marts is `readings`.
+        """
+        if dbt_resource_props["fqn"][1] == "functions":
+            return "serving"
         if _DEMAND_RESPONSE in dbt_resource_props["fqn"]:
             return _DEMAND_RESPONSE
         return _mart_folder(dbt_resource_props) or _READINGS

@@ -19,16 +19,7 @@ ended as (
     select
         events.*,
         scopes.scope,
-        case
-            when events.ends_before_reading then 'recovery'
-            when events.ends_in_outage then 'outage'
-            when
-                newest.last_received_ts <= events.end_ts
-                and {{ epoch_us('lake.watermark_ts') }} - {{ epoch_us('events.end_ts') }}
-                <= events.sample_interval_ms * 1000 + {{ us_var('late_after_s') }}
-                then 'open'
-            else 'gap'
-        end as ended_by
+        {{ sag_ended_by('events', 'newest.last_received_ts', 'lake.watermark_ts') }} as ended_by
     from events
     inner join {{ ref('int_event_scopes') }} as scopes
         on
@@ -40,29 +31,6 @@ ended as (
 )
 
 select
-    {{ text_hash(['meter_id', epoch_us('start_ts'), 'first_seq']) }} as event_id,
-    meter_id,
-    pole_id,
-    start_ts,
-    end_ts,
-    duration_s,
-    min_voltage_v,
-    voltage_sum_v / sample_count as mean_voltage_v,
-    min_voltage_pu,
-    sample_count,
-    missing_count,
-    case
-        when
-            sample_count * sample_interval_ms * 1000 >= {{ us_var('sag_min_duration_s') }}
-            then 'observed'
-        else 'inferred'
-    end as evidence,
-    sample_interval_ms * 1000 > {{ us_var('sag_min_duration_s') }} as coarse,
-    not begins_after_reading as truncated_start,
-    ended_by != 'recovery' as truncated_end,
-    ended_by,
-    ended_by = 'open' as is_open,
-    {{ sag_severity('min_voltage_pu', 'duration_s') }} as severity,
-    {{ ieee1159_low_class('min_voltage_pu', 'duration_s') }} as ieee1159_class,
+    {{ sag_event_columns() }},
     scope
 from ended
