@@ -51,7 +51,14 @@ GROUPS = {
         "dr_event_totals",
         "dr_baseline_accuracy",
     },
-    "serving": {"published_warehouse", "exports", "data_quality_report", *FUNCTIONS},
+    "serving": {
+        "published_warehouse",
+        "exports",
+        "data_quality_report",
+        "api",
+        "operator_dashboard",
+        *FUNCTIONS,
+    },
 }
 
 
