@@ -9,6 +9,7 @@ from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from math import ceil, floor, log10
 from typing import Final
 
 _WIDTH: Final = 760
@@ -53,8 +54,8 @@ def line_chart(
     xs = [x for line in lines for x, _ in line.points]
     ys = [y for line in lines for _, y in line.points if y is not None]
     x_min, x_max = min(xs), max(xs)
-    margin = (max(ys) - min(ys)) * 0.08 or 1.0
-    y_min, y_max = min(ys) - margin, max(ys) + margin
+    ticks = _ticks(min(ys), max(ys))
+    y_min, y_max = ticks[0], ticks[-1]
 
     def at_x(x: float) -> float:
         return round(_LEFT + (x - x_min) / ((x_max - x_min) or 1) * (_WIDTH - _LEFT - _RIGHT), 1)
@@ -76,11 +77,10 @@ def line_chart(
             f'<rect x="{left}" y="{_TOP}" width="{round(right - left, 1)}" '
             f'height="{_HEIGHT - _TOP - _BOTTOM}" fill="#eee"/>'
         )
-    for part in range(5):
-        value = y_min + (y_max - y_min) * part / 4
+    for value in ticks:
         drawn.append(
             f'<path d="M{_LEFT} {at_y(value)}H{_WIDTH - _RIGHT}" stroke="#ccc"/>'
-            f'<text x="{_LEFT - 6}" y="{at_y(value) + 4}" text-anchor="end">{value:.4g}</text>'
+            f'<text x="{_LEFT - 6}" y="{at_y(value) + 4}" text-anchor="end">{value:g}</text>'
         )
     drawn.append(f'<text x="6" y="{_TOP - 4}">{escape(unit)}</text>')
     below = f'y="{_HEIGHT - _BOTTOM + 16}" text-anchor="middle"'
@@ -100,6 +100,15 @@ def line_chart(
             f'<text x="{legend_x + 24}" y="{legend_y}">{escape(line.name)}</text>'
         )
     return "".join([*drawn, "</svg>"])
+
+
+def _ticks(least: float, most: float) -> list[float]:
+    """Round numbers, four to eleven, from at most `least` to at least `most`."""
+    span = most - least or abs(most) or 1.0
+    decade = 10.0 ** floor(log10(span / 4))
+    step = next(factor * decade for factor in (5, 2, 1) if span / (factor * decade) >= 4)
+    first, last = floor(least / step), max(ceil(most / step), floor(least / step) + 1)
+    return [round(number * step, 9) for number in range(first, last + 1)]
 
 
 def as_markdown(svg: str, text: str) -> str:

@@ -34,7 +34,8 @@ def built_warehouse(data: DataDir) -> Iterator[duckdb.DuckDBPyConnection]:
     """
     if not data.warehouse.exists():
         raise WarehouseError(f"{data.warehouse} does not exist; run `ami build` first")
-    with memory_connection(TimeZone="UTC") as con:
+    with memory_connection() as con:
+        con.execute("SET TimeZone = 'UTC'")
         try:
             con.execute(f"ATTACH {text_literal(data.warehouse)} AS {CATALOG} (READ_ONLY)")
         except duckdb.Error as error:

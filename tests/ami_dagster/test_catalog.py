@@ -127,7 +127,7 @@ def test_a_column_knows_the_columns_it_is_made_of(specs: dict[str, dg.AssetSpec]
         if column.name == "start_ts"
     ]
     assert start.description == (
-        "event_ts of the first low reading, inclusive. [UTC] From int_low_runs.start_ts."
+        "event_ts of the first low reading, inclusive. [UTC] From int_low_runs (start_ts)."
     )
 
 

@@ -55,7 +55,12 @@ def source_metadata(manifest: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _described(description: str, parents: Sequence[str]) -> str:
-    return f"{description.strip()} From {', '.join(parents)}." if parents else description
+    columns: dict[str, list[str]] = {}
+    for parent in parents:
+        asset, _, column = parent.partition(".")
+        columns.setdefault(asset, []).append(column)
+    listed = ", ".join(f"{asset} ({', '.join(names)})" for asset, names in columns.items())
+    return f"{description.strip()} From {listed}." if listed else description.strip()
 
 
 def _dep(parent: str) -> dg.TableColumnDep:

@@ -1,7 +1,7 @@
 """Pictures of marts: reads what is worth a look in the built warehouse, gives markdown."""
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import duckdb
@@ -35,12 +35,13 @@ def sag_picture(sag: Sag) -> str | None:
             dashed=True,
         ),
     ]
-    labels = [(at.timestamp(), f"{at:%H:%M:%S}") for at in (first, sag.start, sag.end, last)]
+    marked = [sag.start - timedelta(seconds=20), sag.start, last - timedelta(seconds=20)]
+    labels = [(at.timestamp(), f"{at:%H:%M:%S}") for at in marked if first <= at <= last]
     chart = line_chart(
         f"Voltage of {sag.meter_id}",
         "V",
         lines,
-        [label for label in labels if label[0] <= last.timestamp()],
+        labels,
         (sag.start.timestamp(), sag.end.timestamp()),
     )
     depth_pu = sag.min_voltage_v / sag.nominal_voltage_v
