@@ -73,11 +73,18 @@ def _parents_in(
     from sqlglot import exp
     from sqlglot.lineage import lineage
 
-    schema: dict[str, dict[str, dict[str, str]]] = {}
-    for (schema_name, table), relation in relations.items():
-        columns = dict.fromkeys(relation["columns"], "unknown")
-        schema.setdefault(schema_name, {})[table] = columns
-    found = lineage(None, sql, {node["database"]: schema}, dialect=_DIALECT)
+    read = {node["unique_id"], *node["depends_on"]["nodes"]}
+    schema = {
+        schema_name: {
+            table: dict.fromkeys(relation["columns"], "unknown")
+            for (of_schema, table), relation in relations.items()
+            if of_schema == schema_name and relation["unique_id"] in read
+        }
+        for schema_name in {name for name, _ in relations}
+    }
+    tables = {node["database"]: schema}
+    # Trimmed statements are for pictures of the lineage; to make them takes most of the time.
+    found = lineage(None, sql, tables, dialect=_DIALECT, trim_selects=False)
     parents: dict[str, list[str]] = {}
     for column in node["columns"]:
         leaves = {
@@ -107,7 +114,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "target"
         program = Path(sys.executable).parent / "dbt"
-        places = ["--project-dir", PROJECT, "--profiles-dir", PROJECT, "--target-path", target]
+        project, place = str(PROJECT), str(target)
+        places = ["--project-dir", project, "--profiles-dir", project, "--target-path", place]
         done = subprocess.run(  # noqa: S603  (our own command)
             [program, "--quiet", "compile", "--target", "duckdb", *places],
             env={**os.environ, "AMI_DATA_DIR": folder},

@@ -130,7 +130,8 @@ def newest_shed(con: duckdb.DuckDBPyConnection, _data: DataDir) -> Shed | None:
         "GROUP BY slot_ts ORDER BY slot_ts",
         list(found),
     ).fetchall()
-    return Shed(*found, [(_time(at_us), *values) for at_us, *values in rows])
+    event_id, method = found
+    return Shed(event_id, method, [(_time(at_us), *values) for at_us, *values in rows])
 
 
 def worst_pole_day(con: duckdb.DuckDBPyConnection, _data: DataDir) -> PoleDay | None:
