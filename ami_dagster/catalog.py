@@ -41,6 +41,10 @@ _PAGES: Final = {
     "meter_data_quality_hourly": "voltage-quality",
     "dim_meter": "dbt",
     "dim_pole": "dbt",
+    "dr_window_performance": "demand-response",
+    "dr_window_summary": "demand-response",
+    "dr_window_totals": "demand-response",
+    "recent_sag_events": "voltage-events",
 }
 LAYER_TAG: Final = "ami/layer"
 _LAYER_OF_PREFIX: Final = {"stg": "staging", "int": "intermediate"}

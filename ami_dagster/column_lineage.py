@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -74,14 +75,16 @@ def _parents_in(
     from sqlglot.lineage import lineage
 
     read = {node["unique_id"], *node["depends_on"]["nodes"]}
-    schema = {
-        schema_name: {
-            table: dict.fromkeys(relation["columns"], "unknown")
-            for (of_schema, table), relation in relations.items()
-            if of_schema == schema_name and relation["unique_id"] in read
-        }
-        for schema_name in {name for name, _ in relations}
-    }
+    for relation in relations.values():
+        if relation["unique_id"] in read and _is_function(relation):
+            # What a call gives has the columns of the function, whatever it is given.
+            name = relation["relation_name"]
+            sql = re.sub(rf"{re.escape(name)}\([^()]*\)", name, sql)
+    schema: dict[str, dict[str, dict[str, str]]] = {}
+    for (schema_name, table), relation in relations.items():
+        if relation["unique_id"] in read:
+            columns = dict.fromkeys(relation["columns"], "unknown")
+            schema.setdefault(schema_name, {})[table] = columns
     tables = {node["database"]: schema}
     # Trimmed statements are for pictures of the lineage; to make them takes most of the time.
     found = lineage(None, sql, tables, dialect=_DIALECT, trim_selects=False)
@@ -95,9 +98,16 @@ def _parents_in(
         parents[column] = sorted(
             f"{relations[db, table]['name']}.{parent}"
             for db, table, parent in leaves
-            if (db, table) in relations and relations[db, table] is not node
+            if (db, table) in relations
+            and relations[db, table] is not node
+            # A function's argument may be taken for a column.
+            and parent in relations[db, table]["columns"]
         )
     return parents
+
+
+def _is_function(node: Mapping[str, Any]) -> bool:
+    return bool(node.get("config", {}).get("materialized") == "table_function")
 
 
 def render(parents: Mapping[str, Mapping[str, Sequence[str]]]) -> bytes:

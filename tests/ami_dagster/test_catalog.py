@@ -15,8 +15,8 @@ from ami_dagster.column_lineage import FILE_NAME, PROJECT, column_parents, read_
 from ami_dagster.defs.serving.exposures import exposures
 
 GROUPS = {"edge", "ingest", "lake", "readings", "monitoring", "demand_response", "serving"}
-# One row per …; one row each; one row.
-GRAIN = re.compile(r"one\s+row|one\s+message|one\s+(Parquet\s+)?file", re.IGNORECASE)
+# One row per …; one row each; the columns and grain of another model.
+GRAIN = re.compile(r"one\s+row|one\s+message|grain\s+of", re.IGNORECASE)
 NOT_TABLES = {
     "ingest_job",
     "raw_archive",
@@ -116,6 +116,9 @@ def test_a_column_knows_the_columns_it_is_made_of(specs: dict[str, dg.AssetSpec]
         "int_low_runs.min_voltage_v",
         "int_low_runs.nominal_voltage_v",
     }
+    # A function's columns are those of the function it calls.
+    window = specs["dr_window_summary"].metadata["dagster/column_lineage"].deps_by_column
+    assert "dr_window_performance.shed_kw" in parents(window["shed_kwh"])
     assert parents(lineage["scope"]) == {"int_event_scopes.scope"}
     # Whether an event is open hangs on the newest reading of its meter and of the lake.
     assert {"int_meter_hour_parts.last_received_ts", "int_lake_range.watermark_ts"} <= parents(
