@@ -46,7 +46,7 @@ def line_chart(
 
     Args:
         title: above the chart.
-        unit: of y.
+        unit: of y; stands behind the title.
         lines: at least one with a value.
         x_labels: what stands below the axis, and where.
         shaded: span of x with a grey ground.
@@ -69,7 +69,7 @@ def line_chart(
     drawn = [
         f'<svg xmlns="http://www.w3.org/2000/svg" {size} {_FONT}>',
         '<rect width="100%" height="100%" fill="#fff"/>',
-        f'<text x="{_LEFT}" y="18" font-weight="bold">{escape(title)}</text>',
+        f'<text x="{_LEFT}" y="18" font-weight="bold">{escape(f"{title} [{unit}]")}</text>',
     ]
     if shaded:
         left, right = (at_x(min(max(x, x_min), x_max)) for x in shaded)
@@ -82,7 +82,6 @@ def line_chart(
             f'<path d="M{_LEFT} {at_y(value)}H{_WIDTH - _RIGHT}" stroke="#ccc"/>'
             f'<text x="{_LEFT - 6}" y="{at_y(value) + 4}" text-anchor="end">{value:g}</text>'
         )
-    drawn.append(f'<text x="6" y="{_TOP - 4}">{escape(unit)}</text>')
     below = f'y="{_HEIGHT - _BOTTOM + 16}" text-anchor="middle"'
     drawn += [f'<text x="{at_x(x)}" {below}>{escape(text)}</text>' for x, text in x_labels]
     for number, line in enumerate(lines):

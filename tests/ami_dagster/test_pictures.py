@@ -33,7 +33,7 @@ def test_points_lie_between_round_numbers() -> None:
     svg = line_chart("t", "kW", [Line("a", "red", [(0, 0), (5, 5), (10, 10)])], [(5, "noon")])
     assert paths(svg) == ["M56.0 236.0L402.0 135.0L748.0 34.0"]
     texts = re.findall(r"<text[^>]*>([^<]*)</text>", svg)
-    assert texts == ["t", "0", "2", "4", "6", "8", "10", "kW", "noon", "a"]
+    assert texts == ["t [kW]", "0", "2", "4", "6", "8", "10", "noon", "a"]
 
 
 def test_a_line_breaks_where_a_value_is_unknown() -> None:

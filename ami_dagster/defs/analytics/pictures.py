@@ -83,7 +83,7 @@ def health_picture(day: PoleDay) -> str | None:
     ]
     labels = _whole_hours([hour[0] for hour in day.hours], every=4)
     return as_markdown(
-        line_chart(f"Health of {day.pole_id} by the hour", "of 100", lines, labels),
+        line_chart(f"Health of {day.pole_id} by the hour", "0–100", lines, labels),
         f"Lowest score of the newest day: {day.pole_id}, {day.day:%Y-%m-%d}, {day.score:.1f} of "
         "100; hours in UTC",
     )
