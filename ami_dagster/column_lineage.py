@@ -112,7 +112,11 @@ def _is_function(node: Mapping[str, Any]) -> bool:
 
 def render(parents: Mapping[str, Mapping[str, Sequence[str]]]) -> bytes:
     """Content of the file: a column per line, so that a change shows as what it is."""
-    return json.dumps(parents, indent=1, sort_keys=True).encode() + b"\n"
+    models = []
+    for model, columns in sorted(parents.items()):
+        lines = [f"  {json.dumps(name)}: {json.dumps(columns[name])}" for name in sorted(columns)]
+        models.append(f" {json.dumps(model)}: {{\n" + ",\n".join(lines) + "\n }")
+    return ("{\n" + ",\n".join(models) + "\n}\n").encode()
 
 
 def main() -> None:
