@@ -3,6 +3,7 @@
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +22,7 @@ from ami_dagster.freshness import mart_policy
 from ami_dagster.jobs import REASON_TAG
 from ami_dagster.partitions import Stretch
 from ami_dagster.resources import Lake
+from ami_store.files import write_bytes
 
 _CALENDAR: Final = "tag:daily tag:weekly"
 _READINGS: Final = "readings"
@@ -179,15 +181,35 @@ def _models(
         **selection,
     )
     def models(context: dg.AssetExecutionContext, dbt: DbtCliResource, lake: Lake) -> Iterator[Any]:
-        prune_targets(Path(dbt.project_dir) / project.target_path)
+        targets = Path(dbt.project_dir) / project.target_path
+        prune_targets(targets)
+        target = targets / f"{name}-{context.run_id}"
         # Unit tests judge the code, not the data; `dbt test` and CI run them.
         build = ["build", "--exclude-resource-type", "unit_test", *options(context.run.tags)]
-        events = dbt.cli(build, context=context).stream()
-        # Only a DuckDB beside us is cheap to look into.
-        look = partial(facts_of, lake.data) if project.target is None else no_facts
-        yield from with_facts(events, manifest_of(project), look, context)
+        with parsed_once(lake.data.parsed_models(project.target), target):
+            events = dbt.cli(build, context=context, target_path=target).stream()
+            # Only a DuckDB beside us is cheap to look into.
+            look = partial(facts_of, lake.data) if project.target is None else no_facts
+            yield from with_facts(events, manifest_of(project), look, context)
 
     return models
+
+
+@contextmanager
+def parsed_once(kept: Path, target: Path) -> Iterator[None]:
+    """Let dbt, which runs inside with the folder `target`, parse only what has changed.
+
+    dbt keeps what it has parsed for one warehouse; the project's own is that of whichever data
+    folder was used first. So each keeps its own, in the file `kept`.
+    """
+    file = target / "partial_parse.msgpack"
+    if kept.exists():
+        target.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(kept, file)
+    before = file.stat().st_mtime_ns if file.exists() else 0
+    yield
+    if file.exists() and file.stat().st_mtime_ns != before:
+        write_bytes(kept, file.read_bytes())
 
 
 def prune_targets(target: Path, keep: int = _KEPT_TARGETS) -> None:
