@@ -1,0 +1,377 @@
+"""Warehouse for many readers at once: reads published snapshots, gives rows of fixed statements.
+
+`ServingWarehouse` is what the API knows; `DuckDbServing` here and `BigQueryServing` in
+`serving_bigquery` are its two kinds.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import duckdb
+
+from ami_contract.errors import WarehouseError
+from ami_contract.lake import DataDir
+from ami_store.recency import newest_readings
+from ami_store.sql import memory_connection, text_literal
+from ami_store.statements import DUCKDB_FUNCTIONS, Statement, duckdb_text
+from ami_store.warehouse import CATALOG
+
+Row = dict[str, Any]
+_ATTEMPTS: Final = 5
+# A meter that was silent for longer is known from the marts.
+_LATELY: Final = timedelta(hours=1)
+
+
+class WarehouseAbsent(WarehouseError):
+    """Nothing is published yet."""
+
+
+class WarehouseOutdated(WarehouseError):
+    """What is published lacks a table, column or function: an older or partial build."""
+
+
+class QueryTimeout(WarehouseError):
+    """A statement took longer than it may; it was stopped."""
+
+
+class Snapshot(Protocol):
+    """One state of the warehouse; all its answers fit together.
+
+    Attributes:
+        id: another for every state, the same for the same state in any process.
+        published_at: when it was published.
+        listed_at: readings landed later are not in it; None when that is not known.
+    """
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def published_at(self) -> datetime: ...
+
+    @property
+    def listed_at(self) -> datetime | None: ...
+
+    def query(
+        self, statement: Statement, parameters: Mapping[str, object], timeout_s: float
+    ) -> list[Row]:
+        """Rows of a statement, at most its `row_limit`.
+
+        Args:
+            statement: one of `ami_store.statements`.
+            parameters: a value for each of its names; `row_limit` may be left out.
+            timeout_s: longest time it may take.
+
+        Raises:
+            QueryTimeout: it took longer.
+            WarehouseOutdated: the snapshot does not have what it asks for.
+            WarehouseError: anything else the warehouse refuses.
+        """
+        ...
+
+
+class ServingWarehouse(Protocol):
+    """A warehouse that threads may use at the same time.
+
+    Attributes:
+        check_every_s: how often `refresh` should be called.
+    """
+
+    @property
+    def check_every_s(self) -> float: ...
+
+    def lease(self) -> AbstractContextManager[Snapshot]:
+        """The snapshot of the last `refresh`, which stays whole for the block; asks nothing.
+
+        Raises:
+            WarehouseAbsent: nothing is published.
+            WarehouseError: what is published cannot be opened.
+        """
+        ...
+
+    def refresh(self) -> bool:
+        """Look for a newer snapshot and make it the one that is leased; whether there was one.
+
+        Raises:
+            WarehouseError: what is published cannot be opened; the snapshot before stays, and
+                without one every lease tells it.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of everything once the last lease has ended."""
+        ...
+
+
+class LiveTail(Protocol):
+    """Events of readings that the published snapshot has not seen yet."""
+
+    def version(self) -> str:
+        """Another text whenever `events` may answer otherwise; cheap."""
+        ...
+
+    def events(self, start: datetime, end: datetime) -> list[Row]:
+        """Provisional low-voltage events that start in [start, end).
+
+        Returns:
+            Rows with the columns of the mart `voltage_events`. An event that the snapshot has
+            too carries the same `event_id` and stands for its newer state.
+        """
+        ...
+
+
+# Newest reading of each meter, as its pole and time, of the hours before a moment; the meters that
+# are expected say when to stop looking.
+LastHeard = Callable[[datetime, frozenset[str]], dict[str, tuple[str, datetime]]]
+
+
+def landed_lately(data: DataDir) -> LastHeard:
+    """Who was heard in the last hours, as the lake stands."""
+
+    def heard(now: datetime, expected: frozenset[str]) -> dict[str, tuple[str, datetime]]:
+        found = newest_readings(data, now - _LATELY, now, expected)
+        return {name: (each.pole_id, each.event_ts) for name, each in found.meters.items()}
+
+    return heard
+
+
+def values_of(
+    statement: Statement, parameters: Mapping[str, object], row_limit: int
+) -> dict[str, object]:
+    """Exactly the parameters that a statement names.
+
+    Raises:
+        ValueError: one is missing or unknown.
+    """
+    values = dict(parameters)
+    if "row_limit" in statement.parameters:
+        values.setdefault("row_limit", row_limit)
+    if values.keys() != statement.parameters:
+        raise ValueError(
+            f"{statement.name} takes {sorted(statement.parameters)}, not {sorted(values)}"
+        )
+    return values
+
+
+def check_row_limit(statement: Statement, rows: list[Row]) -> list[Row]:
+    """The rows; raises WarehouseError when there are more than the statement may give."""
+    if len(rows) > statement.row_limit:
+        raise WarehouseError(
+            f"{statement.name} gives more than {statement.row_limit} rows; narrow the question"
+        )
+    return rows
+
+
+@dataclass
+class _Attached:
+    """A snapshot in a DuckDB of its own, with one connection for each reader at a time."""
+
+    id: str
+    published_at: datetime
+    listed_at: datetime | None
+    con: duckdb.DuckDBPyConnection
+    cursors: queue.SimpleQueue[duckdb.DuckDBPyConnection]
+    readers: int
+    users: int = 0
+    retired: bool = False
+
+    def query(
+        self, statement: Statement, parameters: Mapping[str, object], timeout_s: float
+    ) -> list[Row]:
+        values = values_of(statement, parameters, statement.row_limit)
+        deadline = time.monotonic() + timeout_s
+        try:
+            cursor = self.cursors.get(timeout=timeout_s)
+        except queue.Empty:
+            raise _too_slow(statement, timeout_s) from None
+        stop = threading.Timer(max(deadline - time.monotonic(), 0), _interrupt, [cursor])
+        stop.daemon = True
+        stop.start()
+        try:
+            cursor.execute(duckdb_text(statement), values)
+            names = [column[0] for column in cursor.description or []]
+            found = cursor.fetchmany(statement.row_limit + 1)
+        except duckdb.InterruptException as error:
+            raise _too_slow(statement, timeout_s) from error
+        except (duckdb.CatalogException, duckdb.BinderException) as error:
+            raise WarehouseOutdated(
+                f"the published warehouse cannot answer {statement.name} ({_first_line(error)}); "
+                "run `ami build` with this version"
+            ) from error
+        except duckdb.Error as error:
+            raise WarehouseError(f"{statement.name}: {_first_line(error)}") from error
+        finally:
+            stop.cancel()
+            # A late interrupt must not meet the next reader's statement.
+            stop.join()
+            self.cursors.put(cursor)
+        return check_row_limit(statement, [dict(zip(names, row, strict=True)) for row in found])
+
+    def close(self) -> None:
+        for _ in range(self.readers):
+            self.cursors.get().close()
+        self.con.close()
+
+
+def _interrupt(cursor: duckdb.DuckDBPyConnection) -> None:
+    with suppress(duckdb.Error):
+        cursor.interrupt()
+
+
+def _too_slow(statement: Statement, timeout_s: float) -> QueryTimeout:
+    return QueryTimeout(
+        f"{statement.name} took longer than {timeout_s:g} s; ask for a shorter window"
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
+
+
+@dataclass
+class DuckDbServing:
+    """The local warehouse: attaches `serve.duckdb` read-only, anew after each publication.
+
+    Every snapshot gets a DuckDB of its own, because one that knows a path goes on reading the old
+    file. It is closed when the last of its leases ends.
+
+    Attributes:
+        data: where the warehouse lies.
+        readers: statements that run side by side.
+        threads: threads of one snapshot's DuckDB.
+        memory_limit: of one snapshot's DuckDB.
+        check_every_s: how often to look for another file.
+    """
+
+    data: DataDir
+    readers: int = 4
+    threads: int = 2
+    memory_limit: str = "1GB"
+    check_every_s: float = 0.5
+    _turn: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    _refreshing: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    _current: _Attached | None = field(default=None, repr=False)
+    _trouble: WarehouseError | None = field(default=None, repr=False)
+
+    @contextmanager
+    def lease(self) -> Iterator[Snapshot]:
+        """The snapshot of the last look; see `ServingWarehouse`."""
+        attached = self._taken()
+        if attached is None:
+            raise self._trouble or WarehouseAbsent(
+                f"{self.data.published_warehouse} does not exist: nothing is published yet; "
+                "run `ami build`"
+            )
+        try:
+            yield attached
+        finally:
+            with self._turn:
+                attached.users -= 1
+                last = attached.retired and not attached.users
+            if last:
+                attached.close()
+
+    def refresh(self) -> bool:
+        """Attach what is published now if it is another; see `ServingWarehouse`."""
+        with self._refreshing:
+            identity = _identity(self.data.published_warehouse)
+            known = self._current.id if self._current else None
+            if identity == known:
+                return False
+            self._trouble = None
+            try:
+                self._replace(self._attach() if identity else None)
+            except WarehouseError as error:
+                self._trouble = error
+                raise
+            return True
+
+    def close(self) -> None:
+        """See `ServingWarehouse`."""
+        with self._refreshing:
+            self._replace(None)
+
+    def _taken(self) -> _Attached | None:
+        with self._turn:
+            if self._current:
+                self._current.users += 1
+            return self._current
+
+    def _replace(self, new: _Attached | None) -> None:
+        with self._turn:
+            old, self._current = self._current, new
+            if old:
+                old.retired = True
+            unused = old is not None and not old.users
+        if old and unused:
+            old.close()
+
+    def _attach(self) -> _Attached | None:
+        """The published snapshot; None when it has gone meanwhile."""
+        path = self.data.published_warehouse
+        for _ in range(_ATTEMPTS):
+            before = _identity(path)
+            if before is None:
+                return None
+            con = memory_connection(threads=self.threads, memory_limit=self.memory_limit)
+            try:
+                attached = self._open(con, path, before)
+            except duckdb.Error as error:
+                con.close()
+                raise WarehouseError(
+                    f"{path} cannot be opened ({_first_line(error)}); run `ami build`"
+                ) from error
+            if _identity(path) == before:
+                return attached
+            # Replaced while it was attached: which of the two it is, is not known.
+            attached.close()
+        raise WarehouseError(f"{path} is replaced faster than it can be attached")
+
+    def _open(self, con: duckdb.DuckDBPyConnection, path: Path, identity: str) -> _Attached:
+        con.execute(f"ATTACH {text_literal(path)} AS {CATALOG} (READ_ONLY)")
+        for function in DUCKDB_FUNCTIONS:
+            con.execute(function)
+        row = con.execute(
+            "SELECT count(*) FROM duckdb_tables() WHERE database_name = ? "
+            "AND schema_name = 'lake' AND table_name = 'listing'",
+            [CATALOG],
+        ).fetchone()
+        listed_us = None
+        if row and row[0]:
+            listed = con.execute(f"SELECT epoch_us(listed_at) FROM {CATALOG}.lake.listing")
+            listed_us = (listed.fetchone() or (None,))[0]
+        cursors: queue.SimpleQueue[duckdb.DuckDBPyConnection] = queue.SimpleQueue()
+        for _ in range(self.readers):
+            cursor = con.cursor()
+            cursor.execute("SET TimeZone = 'UTC'")
+            cursor.execute(f"SET search_path = '{CATALOG}.main,{CATALOG}.lake,memory.main'")
+            cursors.put(cursor)
+        con.execute(f"SET allowed_directories = [{text_literal(self.data.root)}]")
+        con.execute("SET enable_external_access = false")
+        con.execute("SET lock_configuration = true")
+        return _Attached(
+            id=identity,
+            published_at=datetime.fromtimestamp(path.stat().st_mtime, UTC),
+            listed_at=datetime.fromtimestamp(listed_us / 1e6, UTC) if listed_us else None,
+            con=con,
+            cursors=cursors,
+            readers=self.readers,
+        )
+
+
+def _identity(path: Path) -> str | None:
+    """What tells a published file from the one before; None without a file."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return f"{found.st_mtime_ns:x}-{found.st_size:x}-{found.st_ino:x}"
