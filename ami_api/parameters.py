@@ -117,9 +117,7 @@ def refusals(*kinds: str) -> dict[int | str, dict[str, Any]]:
         described = f"{known['description']}; {title.lower()}" if known else title
         found[status] = {
             "description": described,
-            "content": {
-                MEDIA_TYPE: {"schema": {"$ref": f"#/components/schemas/{Problem.__name__}"}}
-            },
+            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
         }
         if kind in ("too-many-requests", "warehouse"):
             found[status]["headers"] = {

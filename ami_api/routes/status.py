@@ -99,12 +99,7 @@ async def freshness(request: Request, answers: Answers) -> Response:
         landed_newest = None
         if landed is not None:
             landed_newest = max([newest, *(event_ts for _, event_ts in landed.values())])
-        by_pole: dict[str, datetime] = {}
-        for pole_id, event_at in meters.values():
-            if event_at and event_at > by_pole.get(
-                pole_id, event_at.min.replace(tzinfo=now.tzinfo)
-            ):
-                by_pole[pole_id] = event_at
+        by_pole = newest_by_pole(meters)
         poles = [
             _pole(row["pole_id"], row["feeder_id"], by_pole.get(row["pole_id"]), now)
             for row in question.rows(POLES_HEARD)
