@@ -146,11 +146,7 @@ def install(app: FastAPI) -> None:
 
     async def http(_request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        kinds = {status: kind for kind, (status, _) in reversed(KINDS.items())}
-        if error.status_code == 404:
-            kind = "not-found"
-        else:
-            kind = kinds.get(error.status_code, "bad-request")
+        kind = _KIND_OF_STATUS.get(error.status_code, "bad-request")
         detail = {
             404: "there is nothing at this address; /openapi.json lists what there is",
             405: "the address does not take this method; see the header Allow",
@@ -161,6 +157,15 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(WarehouseError, warehouse)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http)
+
+
+# What Starlette and FastAPI refuse by themselves.
+_KIND_OF_STATUS: Final = {
+    404: "not-found",
+    405: "method-not-allowed",
+    413: "body-too-large",
+    415: "unsupported-media-type",
+}
 
 
 def _place(location: tuple[int | str, ...]) -> str:
