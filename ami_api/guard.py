@@ -7,6 +7,7 @@ memory.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -153,7 +154,7 @@ class Guard:
             raise Refused(
                 "too-many-requests",
                 f"too many requests; try again in {wait_s:.2f} s",
-                headers={"Retry-After": str(int(wait_s) + 1)},
+                headers={"Retry-After": str(math.ceil(wait_s))},
             )
         if client is None and self._doorkeeper.may_be_token(headers):
             client = await run_in_threadpool(self._doorkeeper.verified, headers)

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import queue
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -19,7 +20,7 @@ from typing import Any, Final, Protocol
 import duckdb
 
 from ami_contract.errors import WarehouseError
-from ami_contract.lake import DataDir
+from ami_contract.lake import DataDir, floor_hour, hour_folder
 from ami_store.recency import newest_readings
 from ami_store.sql import memory_connection, text_literal
 from ami_store.statements import DUCKDB_FUNCTIONS, Statement, duckdb_text
@@ -27,6 +28,15 @@ from ami_store.warehouse import CATALOG
 
 Row = dict[str, Any]
 _ATTEMPTS: Final = 5
+_STAGED: Final = "main.stg_readings"
+_COMPACTED: Final = "lake.compacted_readings"
+_HAS_LISTING: Final = (
+    "SELECT count(*) FROM duckdb_tables() WHERE database_name = ? "
+    "AND schema_name = 'lake' AND table_name = 'listing'"
+)
+_HOURS: Final = (
+    "SELECT epoch_us(hour_ts) // 1000000, version FROM hours WHERE hour_ts >= ? AND hour_ts < ?"
+)
 # A meter that was silent for longer is known from the marts.
 _LATELY: Final = timedelta(hours=1)
 
@@ -181,6 +191,7 @@ class _Attached:
     con: duckdb.DuckDBPyConnection
     cursors: queue.SimpleQueue[duckdb.DuckDBPyConnection]
     readers: int
+    readings: Path | None
     users: int = 0
     retired: bool = False
 
@@ -188,6 +199,7 @@ class _Attached:
         self, statement: Statement, parameters: Mapping[str, object], timeout_s: float
     ) -> list[Row]:
         values = values_of(statement, parameters, statement.row_limit)
+        by_files = statement.span is not None and self.readings is not None
         deadline = time.monotonic() + timeout_s
         try:
             cursor = self.cursors.get(timeout=timeout_s)
@@ -197,7 +209,11 @@ class _Attached:
         stop.daemon = True
         stop.start()
         try:
-            cursor.execute(duckdb_text(statement), values)
+            if by_files:
+                values["files"] = self._files(cursor, statement, values)
+                if not values["files"]:
+                    return []
+            cursor.execute(duckdb_text(statement, by_files=by_files), values)
             names = [column[0] for column in cursor.description or []]
             found = cursor.fetchmany(statement.row_limit + 1)
         except duckdb.InterruptException as error:
@@ -216,10 +232,48 @@ class _Attached:
             self.cursors.put(cursor)
         return check_row_limit(statement, [dict(zip(names, row, strict=True)) for row in found])
 
+    def _files(
+        self,
+        cursor: duckdb.DuckDBPyConnection,
+        statement: Statement,
+        values: Mapping[str, object],
+    ) -> list[str]:
+        """Files of the readings within the statement's span."""
+        assert statement.span
+        assert self.readings
+        begin, end = (values[name] for name in statement.span)
+        assert isinstance(begin, datetime)
+        hours = cursor.execute(_HOURS, [floor_hour(begin), end]).fetchall()
+        return [
+            str(self.readings / hour_folder(datetime.fromtimestamp(at_s, UTC)) / name)
+            for at_s, version in hours
+            for name in version.split()
+        ]
+
     def close(self) -> None:
         for _ in range(self.readers):
             self.cursors.get().close()
         self.con.close()
+
+
+def _readings_function(con: duckdb.DuckDBPyConnection) -> str | None:
+    """SQL of a function of files that gives what the view `readings` gives of all files.
+
+    The view opens every file of the lake, which takes seconds once there are thousands. The
+    function is made of the text of the published views. None where they are not as expected.
+    """
+    views = con.execute(
+        "SELECT view_name, sql FROM duckdb_views() WHERE database_name = ? "
+        "AND schema_name = 'main' AND view_name IN ('readings', 'stg_readings')",
+        [CATALOG],
+    ).fetchall()
+    bodies = {name: sql.rstrip().rstrip(";").partition(" AS ")[2] for name, sql in views}
+    stored = bodies.get("stg_readings", "").replace(_COMPACTED, "read_parquet(files)")
+    body = bodies.get("readings", "").replace(_STAGED, f"({stored})")
+    if "read_parquet(files)" not in body or _COMPACTED in body or _STAGED in body:
+        return None
+    qualified = re.sub(r"(?<![\w.])main\.", f"{CATALOG}.main.", body)
+    return f"CREATE MACRO readings_of(files) AS TABLE {qualified}"
 
 
 def _interrupt(cursor: duckdb.DuckDBPyConnection) -> None:
@@ -338,22 +392,22 @@ class DuckDbServing:
 
     def _open(self, con: duckdb.DuckDBPyConnection, path: Path, identity: str) -> _Attached:
         con.execute(f"ATTACH {text_literal(path)} AS {CATALOG} (READ_ONLY)")
-        for function in DUCKDB_FUNCTIONS:
+        for macro in DUCKDB_FUNCTIONS:
+            con.execute(macro)
+        function = _readings_function(con)
+        if function:
             con.execute(function)
-        row = con.execute(
-            "SELECT count(*) FROM duckdb_tables() WHERE database_name = ? "
-            "AND schema_name = 'lake' AND table_name = 'listing'",
-            [CATALOG],
-        ).fetchone()
+        path_of_names = [f"{CATALOG}.main", "memory.main"]
         listed_us = None
-        if row and row[0]:
+        if con.execute(_HAS_LISTING, [CATALOG]).fetchall()[0][0]:
+            path_of_names.insert(1, f"{CATALOG}.lake")
             listed = con.execute(f"SELECT epoch_us(listed_at) FROM {CATALOG}.lake.listing")
             listed_us = (listed.fetchone() or (None,))[0]
         cursors: queue.SimpleQueue[duckdb.DuckDBPyConnection] = queue.SimpleQueue()
         for _ in range(self.readers):
             cursor = con.cursor()
             cursor.execute("SET TimeZone = 'UTC'")
-            cursor.execute(f"SET search_path = '{CATALOG}.main,{CATALOG}.lake,memory.main'")
+            cursor.execute(f"SET search_path = {text_literal(','.join(path_of_names))}")
             cursors.put(cursor)
         con.execute(f"SET allowed_directories = [{text_literal(self.data.root)}]")
         con.execute("SET enable_external_access = false")
@@ -365,6 +419,7 @@ class DuckDbServing:
             con=con,
             cursors=cursors,
             readers=self.readers,
+            readings=self.data.readings if function else None,
         )
 
 

@@ -22,6 +22,7 @@ PARAMETER_TYPES: Final[Mapping[str, str]] = MappingProxyType(
         "end": "TIMESTAMP",
         "event_id": "STRING",
         "feeder_id": "STRING",
+        "files": "ARRAY<STRING>",
         "first_day": "DATE",
         "health_since": "TIMESTAMP",
         "last_day": "DATE",
@@ -55,6 +56,7 @@ DUCKDB_FUNCTIONS: Final = (
 )
 _PARAMETER: Final = re.compile(r"@(\w+)")
 _IN_LIST: Final = re.compile(r"in unnest\(@(\w+)\)")
+_FROM_READINGS: Final = re.compile(r"\bfrom readings\b")
 # Functions that dbt publishes; BigQuery finds them by the name of their dataset only.
 _TABLE_FUNCTION: Final = re.compile(r"\b(dr_window_\w+)\(")
 
@@ -67,11 +69,14 @@ class Statement:
         name: for logs, metrics and job labels.
         sql: its text, with `@name` for each value.
         row_limit: most rows it may give; more are an error of the caller's bounds.
+        span: the parameters that bound the `event_ts` of `readings`, for statements that read
+            them: DuckDB then opens the files of these hours only.
     """
 
     name: str
     sql: str
     row_limit: int
+    span: tuple[str, str] | None = None
 
     @property
     def parameters(self) -> frozenset[str]:
@@ -80,13 +85,21 @@ class Statement:
 
 
 @lru_cache(maxsize=256)
-def duckdb_text(statement: Statement) -> str:
-    """The statement as DuckDB takes it: `$name`, each of its type."""
+def duckdb_text(statement: Statement, *, by_files: bool = False) -> str:
+    """The statement as DuckDB takes it: `$name`, each of its type.
+
+    Args:
+        statement: the statement.
+        by_files: read the readings of the files in `$files` instead of all.
+    """
+    sql = statement.sql
+    if by_files:
+        sql = _FROM_READINGS.sub("from readings_of(@files)", sql)
 
     def typed(found: re.Match[str]) -> str:
         return f"${found[1]}::{_DUCKDB_TYPES[PARAMETER_TYPES[found[1]]]}"
 
-    listed = _IN_LIST.sub(r"in (select unnest(@\1))", statement.sql)
+    listed = _IN_LIST.sub(r"in (select unnest(@\1))", sql)
     return _PARAMETER.sub(typed, listed)
 
 
@@ -471,6 +484,7 @@ order by event_ts, meter_id
 limit @row_limit
 """,
     MAX_TRACE_READINGS + 1,
+    ("start", "end"),
 )
 
 INTERVAL_MEANS: Final = Statement(
@@ -519,6 +533,7 @@ order by interval_s, interval_ts
 limit @row_limit
 """,
     64,
+    ("read_start", "read_end"),
 )
 
 METER: Final = Statement(
@@ -552,7 +567,10 @@ select
     coalesce(sum(lost), 0) as lost,
     coalesce(sum(not_sampled), 0) as not_sampled,
     sum(missing) / nullif(sum(expected), 0) as missing_rate,
-    least(1, sum(received) / nullif(sum(expected), 0)) as coverage,
+    case
+        when sum(received) >= sum(expected) and sum(expected) > 0 then 1
+        else sum(received) / nullif(sum(expected), 0)
+    end as coverage,
     coalesce(sum(late), 0) as late,
     coalesce(sum(estimated_readings), 0) as estimated_readings,
     coalesce(sum(stored_rows), 0) as stored_rows,

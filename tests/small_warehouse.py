@@ -62,7 +62,7 @@ _OTHERS = {
 _BIGQUERY = {"timestamptz": "timestamp", "bigint": "int64", "double": "float64", "boolean": "bool"}
 
 # What dbt publishes as functions of a window; every window sheds 1 of 4 kW, except on p2, which
-# has no history on 1 March.
+# has no history before 3 March.
 _FUNCTIONS = (
     """
     create macro dr_window_performance(window_start, window_end, pole_ids) as table
@@ -76,7 +76,9 @@ _FUNCTIONS = (
         own.is_own_adjustment,
         case when not known then 'insufficient_days' end as null_reason
     from (
-        select pole_id, pole_id = 'p1' or window_start >= timestamptz '2026-03-02 00:00:00Z' as known
+        select
+            pole_id,
+            pole_id = 'p1' or window_start >= timestamptz '2026-03-03 00:00:00Z' as known
         from dim_pole
         where pole_id <> 'p3' and (len(pole_ids) = 0 or list_contains(pole_ids, pole_id))
     ) as poles
@@ -499,7 +501,9 @@ def create_marts(con: duckdb.DuckDBPyConnection, rows: dict[str, list[Row]]) -> 
     """Make every mart with its contract, with `rows`, and dbt's table functions."""
     con.execute("SET TimeZone = 'UTC'")
     con.execute("CREATE SCHEMA lake")
-    con.execute("CREATE TABLE lake.listing AS SELECT timestamptz '2026-03-04 00:00:01Z' AS listed_at")
+    con.execute(
+        "CREATE TABLE lake.listing AS SELECT timestamptz '2026-03-04 00:00:01Z' AS listed_at"
+    )
     for name, columns in columns_of_marts().items():
         described = ", ".join(f'"{column}" {kind}' for column, kind in columns)
         con.execute(f"CREATE TABLE {name} ({described})")
