@@ -18,9 +18,10 @@ from ami_api.identity import Doorkeeper, doorkeeper
 from ami_api.metrics import Metrics
 from ami_api.openapi import document
 from ami_api.routes import anomalies, demand_response, meters, poles, status
+from ami_api.tail import LiveTail, live_tail_s
 from ami_contract.errors import WarehouseError
 from ami_contract.settings import Settings
-from ami_store.serving import LastHeard, LiveTail, ServingWarehouse
+from ami_store.serving import LandedVersion, LastHeard, ServingWarehouse
 
 log = logging.getLogger("ami.api")
 
@@ -34,7 +35,7 @@ def create_app(
     settings: Settings,
     warehouse: ServingWarehouse,
     *,
-    tail: LiveTail | None = None,
+    landed: LandedVersion | None = None,
     heard_last: LastHeard | None = None,
     now: Callable[[], datetime] = utc_now,
     door: Doorkeeper | None = None,
@@ -44,7 +45,8 @@ def create_app(
     Args:
         settings: those that begin with `api_`.
         warehouse: what is asked.
-        tail: events that no build has seen; None where there is no way to know.
+        landed: names what is stored, so that events no build has seen are told; None: they are
+            not.
         heard_last: newest readings of the storage; None where asking costs too much.
         now: clock.
         door: who may come in; None: as the settings say.
@@ -81,7 +83,7 @@ def create_app(
     )
     app.state.answering = answering
     app.state.metrics = metrics
-    app.state.tail = tail
+    app.state.tail = LiveTail(landed, live_tail_s(settings), now) if landed else None
     app.state.heard_last = heard_last
     app.state.now = now
     app.state.ready_max_age_s = settings.api_ready_max_age_s

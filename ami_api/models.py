@@ -324,10 +324,22 @@ class Anomaly(Answer):
     )
 
 
+class TailState(StrEnum):
+    """Whether events that no build has seen yet are among the answer."""
+
+    INCLUDED = "included"
+    UNAVAILABLE = "unavailable"
+    OFF = "off"
+
+
 class Anomalies(Page):
     """Low-voltage events that start in a window, newest first."""
 
     window: Window = Field(description="The window asked for.")
+    live_tail: TailState = Field(
+        description="Whether events that no build has seen yet are among them: unavailable when "
+        "they could not be told, off where AMI_API_LIVE_TAIL_S says so."
+    )
     anomalies: list[Anomaly] = Field(description="This page's events.")
 
 
@@ -368,7 +380,7 @@ class AnomalyDetail(Answer):
     )
     interval_means: list[IntervalMean] = Field(
         description="5-, 15- and 60-minute means of the event's meter over its first hour: what "
-        "meters of the old kind would have shown."
+        "meters of the old kind would have shown; empty while it is provisional."
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 
 import uvicorn
 from google.auth import default as default_credentials
@@ -11,9 +12,17 @@ from google.cloud import bigquery
 
 from ami_api.app import create_app
 from ami_api.exposure import check_exposure
+from ami_api.tail import REACH, live_tail_s
 from ami_contract.errors import SettingsError
 from ami_contract.settings import Settings
-from ami_store.serving import DuckDbServing, LastHeard, ServingWarehouse, landed_lately
+from ami_store.serving import (
+    DuckDbServing,
+    LandedVersion,
+    LastHeard,
+    ServingWarehouse,
+    landed_lately,
+    landed_version,
+)
 from ami_store.serving_bigquery import BigQueryServing
 
 _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
@@ -54,9 +63,17 @@ def run_api(settings: Settings) -> None:
     check_exposure(settings)
     logging.basicConfig(level=logging.INFO, format=_LOG_FORMAT)
     heard_last: LastHeard | None = None
+    landed: LandedVersion | None = None
     if settings.profile == "local":
         heard_last = landed_lately(settings.data)
-    app = create_app(settings, serving_warehouse(settings), heard_last=heard_last)
+    if age_s := live_tail_s(settings):
+        landed = (
+            landed_version(settings.data, REACH)
+            if settings.profile == "local"
+            # What arrives there is not listed: each look is a new one.
+            else lambda: str(time.monotonic() // age_s)
+        )
+    app = create_app(settings, serving_warehouse(settings), landed=landed, heard_last=heard_last)
     uvicorn.run(
         app,
         host=settings.api_host,

@@ -226,6 +226,12 @@ class Settings(BaseSettings):
         ge=0,
         description="/ready fails when the published warehouse is older, in seconds; 0: never.",
     )
+    api_live_tail_s: float | None = Field(
+        None,
+        ge=0,
+        description="How old events that no build has seen may be told, in seconds; 0: they are "
+        "not told; empty: 2 locally, 0 on BigQuery, where each look costs.",
+    )
     api_access_log: bool = Field(True, description="Whether the API logs a line per request.")
     api_url: str = Field(
         "", description="Address of the API that `ami query` asks; empty: AMI_API_PORT here."

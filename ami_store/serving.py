@@ -20,10 +20,13 @@ from typing import Any, Final, Protocol
 import duckdb
 
 from ami_contract.errors import WarehouseError
-from ami_contract.lake import DataDir, floor_hour, hour_folder
+from ami_contract.lake import HOUR, DataDir, floor_hour, hour_folder
+from ami_contract.reading import MAX_EVENT_LEAD
+from ami_store.lake import Hour, read_hour
 from ami_store.recency import newest_readings
 from ami_store.sql import memory_connection, text_literal
 from ami_store.statements import DUCKDB_FUNCTIONS, Statement, duckdb_text
+from ami_store.views import stored_files, stored_readings
 from ami_store.warehouse import CATALOG
 
 Row = dict[str, Any]
@@ -37,6 +40,8 @@ _HAS_LISTING: Final = (
 _HOURS: Final = (
     "SELECT epoch_us(hour_ts) // 1000000, version FROM hours WHERE hour_ts >= ? AND hour_ts < ?"
 )
+# What is stored now is asked for a day at most.
+_LIVE_SPAN: Final = timedelta(days=1)
 # A meter that was silent for longer is known from the marts.
 _LATELY: Final = timedelta(hours=1)
 
@@ -122,21 +127,27 @@ class ServingWarehouse(Protocol):
         ...
 
 
-class LiveTail(Protocol):
-    """Events of readings that the published snapshot has not seen yet."""
+# Another text whenever readings may have been stored that the marts have not seen; cheap.
+LandedVersion = Callable[[], str]
 
-    def version(self) -> str:
-        """Another text whenever `events` may answer otherwise; cheap."""
-        ...
 
-    def events(self, start: datetime, end: datetime) -> list[Row]:
-        """Provisional low-voltage events that start in [start, end).
+def landed_version(data: DataDir, reach: timedelta) -> LandedVersion:
+    """Which files lie in the lake for the last `reach`."""
 
-        Returns:
-            Rows with the columns of the mart `voltage_events`. An event that the snapshot has
-            too carries the same `event_id` and stands for its newer state.
-        """
-        ...
+    def version() -> str:
+        now = datetime.now(UTC)
+        return " ".join(
+            hour.digest for hour in _hours_between(data, now - reach, now + MAX_EVENT_LEAD)
+        )
+
+    return version
+
+
+def _hours_between(data: DataDir, begin: datetime, end: datetime) -> Iterator[Hour]:
+    start = floor_hour(begin)
+    while start < end:
+        yield read_hour(data, start)
+        start += HOUR
 
 
 # Newest reading of each meter, as its pole and time, of the hours before a moment; the meters that
@@ -191,46 +202,87 @@ class _Attached:
     con: duckdb.DuckDBPyConnection
     cursors: queue.SimpleQueue[duckdb.DuckDBPyConnection]
     readers: int
-    readings: Path | None
+    data: DataDir
+    by_files: bool
+    live: duckdb.DuckDBPyConnection
     users: int = 0
     retired: bool = False
+    _live_turn: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def query(
         self, statement: Statement, parameters: Mapping[str, object], timeout_s: float
     ) -> list[Row]:
         values = values_of(statement, parameters, statement.row_limit)
-        by_files = statement.span is not None and self.readings is not None
         deadline = time.monotonic() + timeout_s
+        with self._connection(statement, timeout_s) as con:
+            stop = threading.Timer(max(deadline - time.monotonic(), 0), _interrupt, [con])
+            stop.daemon = True
+            stop.start()
+            try:
+                return self._rows(con, statement, values)
+            except duckdb.InterruptException as error:
+                raise _too_slow(statement, timeout_s) from error
+            except (duckdb.CatalogException, duckdb.BinderException) as error:
+                raise WarehouseOutdated(
+                    f"the published warehouse cannot answer {statement.name} "
+                    f"({_first_line(error)}); run `ami build` with this version"
+                ) from error
+            except duckdb.Error as error:
+                raise WarehouseError(f"{statement.name}: {_first_line(error)}") from error
+            finally:
+                stop.cancel()
+                # A late interrupt must not meet the next reader's statement.
+                stop.join()
+
+    def _rows(
+        self, con: duckdb.DuckDBPyConnection, statement: Statement, values: dict[str, object]
+    ) -> list[Row]:
+        by_files = self.by_files and statement.span is not None
+        if by_files:
+            values["files"] = self._files(con, statement, values)
+            if not values["files"]:
+                return []
+        if statement.live_from:
+            self._show_stored(con, values[statement.live_from])
+        con.execute(duckdb_text(statement, by_files=by_files), values)
+        names = [column[0] for column in con.description or []]
+        rows = con.fetchmany(statement.row_limit + 1)
+        return check_row_limit(statement, [dict(zip(names, row, strict=True)) for row in rows])
+
+    @contextmanager
+    def _connection(
+        self, statement: Statement, timeout_s: float
+    ) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection that nobody else uses; raises QueryTimeout."""
+        if statement.live_from:
+            if not self._live_turn.acquire(timeout=timeout_s):
+                raise _too_slow(statement, timeout_s)
+            try:
+                yield self.live
+            finally:
+                self._live_turn.release()
+            return
         try:
-            cursor = self.cursors.get(timeout=timeout_s)
+            con = self.cursors.get(timeout=timeout_s)
         except queue.Empty:
             raise _too_slow(statement, timeout_s) from None
-        stop = threading.Timer(max(deadline - time.monotonic(), 0), _interrupt, [cursor])
-        stop.daemon = True
-        stop.start()
         try:
-            if by_files:
-                values["files"] = self._files(cursor, statement, values)
-                if not values["files"]:
-                    return []
-            cursor.execute(duckdb_text(statement, by_files=by_files), values)
-            names = [column[0] for column in cursor.description or []]
-            found = cursor.fetchmany(statement.row_limit + 1)
-        except duckdb.InterruptException as error:
-            raise _too_slow(statement, timeout_s) from error
-        except (duckdb.CatalogException, duckdb.BinderException) as error:
-            raise WarehouseOutdated(
-                f"the published warehouse cannot answer {statement.name} ({_first_line(error)}); "
-                "run `ami build` with this version"
-            ) from error
-        except duckdb.Error as error:
-            raise WarehouseError(f"{statement.name}: {_first_line(error)}") from error
+            yield con
         finally:
-            stop.cancel()
-            # A late interrupt must not meet the next reader's statement.
-            stop.join()
-            self.cursors.put(cursor)
-        return check_row_limit(statement, [dict(zip(names, row, strict=True)) for row in found])
+            self.cursors.put(con)
+
+    def _show_stored(self, con: duckdb.DuckDBPyConnection, since: object) -> None:
+        """Make `raw_meter_readings` the files of this moment, of the day from `since` on."""
+        assert isinstance(since, datetime)
+        end = min(datetime.now(UTC) + MAX_EVENT_LEAD, since + _LIVE_SPAN)
+        files = [
+            path
+            for hour in _hours_between(self.data, since, end)
+            for path in stored_files(self.data, hour)
+        ]
+        con.execute(
+            f"CREATE OR REPLACE VIEW memory.live.raw_meter_readings AS {stored_readings(files)}"
+        )
 
     def _files(
         self,
@@ -240,12 +292,11 @@ class _Attached:
     ) -> list[str]:
         """Files of the readings within the statement's span."""
         assert statement.span
-        assert self.readings
         begin, end = (values[name] for name in statement.span)
         assert isinstance(begin, datetime)
         hours = cursor.execute(_HOURS, [floor_hour(begin), end]).fetchall()
         return [
-            str(self.readings / hour_folder(datetime.fromtimestamp(at_s, UTC)) / name)
+            str(self.data.readings / hour_folder(datetime.fromtimestamp(at_s, UTC)) / name)
             for at_s, version in hours
             for name in version.split()
         ]
@@ -253,6 +304,7 @@ class _Attached:
     def close(self) -> None:
         for _ in range(self.readers):
             self.cursors.get().close()
+        self.live.close()
         self.con.close()
 
 
@@ -409,6 +461,11 @@ class DuckDbServing:
             cursor.execute("SET TimeZone = 'UTC'")
             cursor.execute(f"SET search_path = {text_literal(','.join(path_of_names))}")
             cursors.put(cursor)
+        con.execute("CREATE SCHEMA memory.live")
+        live = con.cursor()
+        live.execute("SET TimeZone = 'UTC'")
+        names = ",".join(["memory.live", *path_of_names])
+        live.execute(f"SET search_path = {text_literal(names)}")
         con.execute(f"SET allowed_directories = [{text_literal(self.data.root)}]")
         con.execute("SET enable_external_access = false")
         con.execute("SET lock_configuration = true")
@@ -419,7 +476,9 @@ class DuckDbServing:
             con=con,
             cursors=cursors,
             readers=self.readers,
-            readings=self.data.readings if function else None,
+            data=self.data,
+            by_files=function is not None,
+            live=live,
         )
 
 

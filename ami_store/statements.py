@@ -37,6 +37,7 @@ PARAMETER_TYPES: Final[Mapping[str, str]] = MappingProxyType(
         "row_limit": "INT64",
         "scope": "STRING",
         "severity": "STRING",
+        "since": "TIMESTAMP",
         "start": "TIMESTAMP",
     }
 )
@@ -58,7 +59,7 @@ _PARAMETER: Final = re.compile(r"@(\w+)")
 _IN_LIST: Final = re.compile(r"in unnest\(@(\w+)\)")
 _FROM_READINGS: Final = re.compile(r"\bfrom readings\b")
 # Functions that dbt publishes; BigQuery finds them by the name of their dataset only.
-_TABLE_FUNCTION: Final = re.compile(r"\b(dr_window_\w+)\(")
+_TABLE_FUNCTION: Final = re.compile(r"\b(dr_window_\w+|recent_sag_events)\(")
 
 
 @dataclass(frozen=True)
@@ -71,12 +72,15 @@ class Statement:
         row_limit: most rows it may give; more are an error of the caller's bounds.
         span: the parameters that bound the `event_ts` of `readings`, for statements that read
             them: DuckDB then opens the files of these hours only.
+        live_from: the parameter from which on it reads `raw_meter_readings` as they are stored
+            now, for statements that do.
     """
 
     name: str
     sql: str
     row_limit: int
     span: tuple[str, str] | None = None
+    live_from: str | None = None
 
     @property
     def parameters(self) -> frozenset[str]:
@@ -487,6 +491,52 @@ limit @row_limit
     ("start", "end"),
 )
 
+RECENT_EVENTS: Final = Statement(
+    "recent_events",
+    """
+select
+    event_id,
+    meter_id,
+    pole_id,
+    start_ts,
+    end_ts,
+    duration_s,
+    min_voltage_v,
+    mean_voltage_v,
+    min_voltage_pu,
+    sample_count,
+    missing_count,
+    evidence,
+    coarse,
+    truncated_start,
+    truncated_end,
+    ended_by,
+    is_open,
+    severity,
+    ieee1159_class,
+    'undetermined' as scope
+from recent_sag_events(@since)
+order by start_ts desc, event_id
+limit @row_limit
+""",
+    1000,
+    live_from="since",
+)
+
+# Copies of a reading say the same.
+LIVE_TRACES: Final = Statement(
+    "live_traces",
+    """
+select distinct meter_id, event_ts, voltage_v
+from raw_meter_readings
+where pole_id = @pole_id and event_ts >= @start and event_ts < @end
+order by event_ts, meter_id
+limit @row_limit
+""",
+    MAX_TRACE_READINGS + 1,
+    live_from="start",
+)
+
 INTERVAL_MEANS: Final = Statement(
     "interval_means",
     """
@@ -796,6 +846,8 @@ STATEMENTS: Final = (
     ANOMALY,
     SUPERSEDED,
     TRACES,
+    RECENT_EVENTS,
+    LIVE_TRACES,
     INTERVAL_MEANS,
     METER,
     METER_QUALITY_TOTAL,

@@ -65,6 +65,10 @@ _BIGQUERY = {"timestamptz": "timestamp", "bigint": "int64", "double": "float64",
 # has no history before 3 March.
 _FUNCTIONS = (
     """
+    create macro recent_sag_events(since) as table
+    select * exclude (scope) from recent_rows where since is not null
+    """,
+    """
     create macro dr_window_performance(window_start, window_end, pole_ids) as table
     select
         poles.pole_id, own.method, own.adjustment, slots.slot_ts, 'event' as phase,
@@ -143,6 +147,8 @@ def columns_of_marts(target: str = "duckdb") -> dict[str, list[tuple[str, str]]]
                 for column in model["columns"]
             ]
             found[model["name"]] = columns
+    # Events that the live tail finds.
+    found["recent_rows"] = found["voltage_events"]
     for name, columns in _OTHERS.items():
         kinds = _BIGQUERY if target == "bigquery" else {}
         found[name] = [(column, kinds.get(kind, kind)) for column, kind in columns]

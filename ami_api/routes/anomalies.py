@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Path, Query, Request
@@ -20,6 +21,7 @@ from ami_api.models import (
     Sample,
     Scope,
     Severity,
+    TailState,
     Trace,
     Window,
 )
@@ -35,17 +37,21 @@ from ami_api.parameters import (
     known_pole,
 )
 from ami_api.problems import Refused
+from ami_api.tail import LiveTail
 from ami_api.times import Span, ceil_to, floor_to, span_of
-from ami_store.serving import LiveTail, Row
+from ami_contract.errors import WarehouseError
+from ami_store.serving import Row
 from ami_store.statements import (
     ANOMALIES,
     ANOMALY,
     INTERVAL_MEANS,
+    LIVE_TRACES,
     MAX_TRACE_READINGS,
     SUPERSEDED,
     TRACES,
 )
 
+log = logging.getLogger("ami.api")
 router = APIRouter(tags=["anomalies"])
 
 LONGEST_LIST: Final = timedelta(days=366)
@@ -84,6 +90,7 @@ async def list_anomalies(
     """
     after = cursor_of(cursor, timed=True)
     tail: LiveTail | None = request.app.state.tail
+    version = await answers.run(tail.version) if tail else ""
 
     def make(question: Question) -> Made:
         if pole_id is not None:
@@ -102,9 +109,10 @@ async def list_anomalies(
             after_id=after.id if after else None,
             row_limit=limit + 1,
         )
+        recent = _recent(tail, question, version)
         if tail is not None:
-            until = span.end if end else max(span.end, datetime.now(UTC) + _LEAD)
-            span = Span(span.start, until)
+            # What comes next belongs to a window that nobody has ended.
+            span = span if end else Span(span.start, max(span.end, _soon(request)))
             wanted = {
                 "pole_id": pole_id,
                 "meter_id": meter_id,
@@ -113,8 +121,9 @@ async def list_anomalies(
             }
             found = [
                 row
-                for row in tail.events(span.start, span.end)
-                if all(value is None or row[name] == value for name, value in wanted.items())
+                for row in recent or ()
+                if span.start <= row["start_ts"] < span.end
+                and all(value is None or row[name] == value for name, value in wanted.items())
                 and row["duration_s"] >= (min_duration or 0)
             ]
             rows = merged(rows, found, after, limit + 1)
@@ -125,6 +134,7 @@ async def list_anomalies(
         answer = Anomalies(
             window=Window(start=span.start, end=span.end),
             anomalies=events,
+            live_tail=_state(tail, recent),
             next_cursor=following,
         )
         return Made(answer, events, Anomaly)
@@ -140,8 +150,29 @@ async def list_anomalies(
         "limit": limit,
         "after": after,
     }
-    volatile = await answers.run(tail.version) if tail else ""
-    return await answers.give(request, question, make, volatile=volatile)
+    return await answers.give(request, question, make, volatile=version)
+
+
+def _recent(tail: LiveTail | None, question: Question, version: str) -> list[Row] | None:
+    """Provisional events; None where they cannot be told, which must not keep the others back."""
+    if tail is None:
+        return None
+    try:
+        return tail.events(question, version)
+    except WarehouseError as error:
+        log.warning("the live tail: %s", error)
+        return None
+
+
+def _state(tail: LiveTail | None, recent: list[Row] | None) -> TailState:
+    if tail is None:
+        return TailState.OFF
+    return TailState.UNAVAILABLE if recent is None else TailState.INCLUDED
+
+
+def _soon(request: Request) -> datetime:
+    now: datetime = request.app.state.now()
+    return now + _LEAD
 
 
 def merged(
@@ -155,8 +186,13 @@ def merged(
         after: where the page begins.
         most: most rows of the page.
     """
+    scopes = {row["event_id"]: row["scope"] for row in published}
     newer = {
-        row["event_id"]: {**row, "provisional": True}
+        row["event_id"]: {
+            **row,
+            "scope": scopes.get(row["event_id"], row["scope"]),
+            "provisional": True,
+        }
         for row in provisional
         if after is None or _place(row) > _place({"start_ts": after.ts, "event_id": after.id})
     }
@@ -185,12 +221,14 @@ async def show_anomaly(
     """An event with the voltage of all meters of its pole around it, reading by reading.
 
     Of an event longer than 10 minutes its begin is shown. Beside it stands what meters that
-    report every 5, 15 and 60 minutes would have told. CSV: the event as one row.
+    report every 5, 15 and 60 minutes would have told, once it is built. CSV: the event as one row.
     """
     tail: LiveTail | None = request.app.state.tail
+    version = await answers.run(tail.version) if tail else ""
 
     def make(question: Question) -> Made:
-        newer = _provisional(tail, question, event_id) if tail else None
+        recent = _recent(tail, question, version) or ()
+        newer = next((row for row in recent if row["event_id"] == event_id), None)
         row = newer or question.row(ANOMALY, event_id=event_id)
         if row is None:
             raise _gone(question, event_id)
@@ -200,21 +238,25 @@ async def show_anomaly(
             end=min(event.end_ts, event.start_ts + LONGEST_TRACE) + timedelta(seconds=around + 1),
         )
         readings = question.rows(
-            TRACES,
+            LIVE_TRACES if event.provisional else TRACES,
             pole_id=event.pole_id,
             start=window.start,
             end=window.end,
             row_limit=MAX_TRACE_READINGS + 1,
         )
         first_hour_end = min(event.end_ts, event.start_ts + _HOUR)
-        means = question.rows(
-            INTERVAL_MEANS,
-            pole_id=event.pole_id,
-            meter_id=event.meter_id,
-            start=event.start_ts,
-            end=first_hour_end,
-            read_start=floor_to(event.start_ts, _HOUR),
-            read_end=ceil_to(first_hour_end + timedelta(microseconds=1), _HOUR),
+        means = (
+            []
+            if event.provisional
+            else question.rows(
+                INTERVAL_MEANS,
+                pole_id=event.pole_id,
+                meter_id=event.meter_id,
+                start=event.start_ts,
+                end=first_hour_end,
+                read_start=floor_to(event.start_ts, _HOUR),
+                read_end=ceil_to(first_hour_end + timedelta(microseconds=1), _HOUR),
+            )
         )
         detail = AnomalyDetail(
             anomaly=event,
@@ -226,8 +268,7 @@ async def show_anomaly(
         )
         return Made(detail, [event], Anomaly)
 
-    volatile = await answers.run(tail.version) if tail else ""
-    return await answers.give(request, {"around": around}, make, volatile=volatile)
+    return await answers.give(request, {"around": around}, make, volatile=version)
 
 
 def traces_of(readings: Sequence[Row], first: str) -> list[Trace]:
@@ -238,12 +279,6 @@ def traces_of(readings: Sequence[Row], first: str) -> list[Trace]:
         samples.append(Sample(ts=row["event_ts"], voltage_v=row["voltage_v"]))
     order = sorted(by_meter, key=lambda meter_id: (meter_id != first, meter_id))
     return [Trace(meter_id=meter_id, samples=by_meter[meter_id]) for meter_id in order]
-
-
-def _provisional(tail: LiveTail, question: Question, event_id: str) -> Row | None:
-    # What is open or new began after the newest readings of the build, or shortly before.
-    found = tail.events(question.facts.newest - _HOUR, datetime.now(UTC) + _LEAD)
-    return next((row for row in found if row["event_id"] == event_id), None)
 
 
 def _gone(question: Question, event_id: str) -> Refused:
