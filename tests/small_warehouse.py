@@ -73,10 +73,10 @@ _FUNCTIONS = (
     select
         poles.pole_id, own.method, own.adjustment, slots.slot_ts, 'event' as phase,
         10::bigint as candidate_days,
-        case when known then 4.0 end as baseline_kw,
-        3.0 as actual_kw,
-        case when known then 1.0 end as shed_kw,
-        1.0 as adjust_factor, 0.0 as adjust_offset_kw, false as adjust_fallback,
+        case when known then 4.0::double end as baseline_kw,
+        3.0::double as actual_kw,
+        case when known then 1.0::double end as shed_kw,
+        1.0::double as adjust_factor, 0.0::double as adjust_offset_kw, false as adjust_fallback,
         own.is_own_adjustment,
         case when not known then 'insufficient_days' end as null_reason
     from (
@@ -102,8 +102,8 @@ _FUNCTIONS = (
         count(shed_kw) as valid_slots, count(shed_kw) / count(*) as coverage,
         sum(baseline_kw) / 12 as baseline_kwh, sum(actual_kw) / 12 as actual_kwh,
         sum(shed_kw) / 12 as shed_kwh, 100 * sum(shed_kw) / sum(baseline_kw) as shed_pct,
-        0::bigint as rebound_slots, null::double as rebound_kwh, 1.0 as adjust_factor,
-        0.0 as adjust_offset_kw, false as adjust_fallback, min(null_reason) as null_reason
+        0::bigint as rebound_slots, null::double as rebound_kwh, 1.0::double as adjust_factor,
+        0.0::double as adjust_offset_kw, false as adjust_fallback, min(null_reason) as null_reason
     from dr_window_performance(window_start, window_end, pole_ids)
     group by pole_id, method, adjustment, is_own_adjustment
     """,
@@ -146,7 +146,10 @@ def columns_of_marts(target: str = "duckdb") -> dict[str, list[tuple[str, str]]]
                 )
                 for column in model["columns"]
             ]
-            found[model["name"]] = columns
+            found[model["name"]] = [
+                (column, _BIGQUERY.get(kind, kind) if target == "bigquery" else kind)
+                for column, kind in columns
+            ]
     # Events that the live tail finds.
     found["recent_rows"] = found["voltage_events"]
     for name, columns in _OTHERS.items():
