@@ -13,7 +13,7 @@ import io
 import threading
 import time
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
@@ -68,6 +68,16 @@ class Question:
     _deadline: float
     _timeout_s: float
     _metrics: Metrics
+    _helpers: Executor
+
+    def together(self, *asked: tuple[Statement, Mapping[str, object]]) -> list[list[Row]]:
+        """Rows of several statements, asked side by side; raises what `rows` raises."""
+        futures = [
+            self._helpers.submit(self.rows, statement, **parameters)
+            for statement, parameters in asked[1:]
+        ]
+        first = self.rows(asked[0][0], **asked[0][1])
+        return [first, *(future.result() for future in futures)]
 
     def rows(self, statement: Statement, **parameters: object) -> list[Row]:
         """Rows of a statement; raises what `Snapshot.query` raises."""
@@ -127,6 +137,7 @@ class Answering:
         self._metrics = metrics
         self._timeout_s = timeout_s
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="question")
+        self._helpers = ThreadPoolExecutor(threads, thread_name_prefix="beside")
         self._most = threads + _MOST_WAITING
         self._inside = 0
         self._facts: dict[str, Facts] = {}
@@ -135,6 +146,7 @@ class Answering:
     def close(self) -> None:
         """Wait for what is being asked, ask nothing more."""
         self._pool.shutdown(wait=True, cancel_futures=True)
+        self._helpers.shutdown(wait=True, cancel_futures=True)
 
     async def give(
         self,
@@ -235,7 +247,14 @@ class Answering:
 
     def _question(self, snapshot: Snapshot) -> Question:
         deadline = time.monotonic() + self._timeout_s
-        return Question(snapshot, self.facts(snapshot), deadline, self._timeout_s, self._metrics)
+        return Question(
+            snapshot,
+            self.facts(snapshot),
+            deadline,
+            self._timeout_s,
+            self._metrics,
+            self._helpers,
+        )
 
 
 def negotiated(accept: str | None) -> str:

@@ -85,18 +85,20 @@ async def compute_dr(request: Request, answers: Answers, body: DrRequest) -> Res
             "method": body.method,
             "adjustment": adjustment,
         }
-        by_pole = question.rows(DR_POLES, **asked)
-        total = question.row(DR_TOTALS, **asked)
+        by_pole, totals, slots, accuracies = question.together(
+            (DR_POLES, asked),
+            (DR_TOTALS, asked),
+            (DR_INTERVALS, asked),
+            (DR_ACCURACY, {"method": body.method, "adjustment": adjustment}),
+        )
+        total = next(iter(totals), None)
         if total is None or all(row["null_reason"] == "insufficient_days" for row in by_pole):
             raise Refused(
                 "no-history",
                 f"{body.method} finds too few days before {body.start:%Y-%m-%d} to make a "
                 "baseline of; choose a later window or a method that needs fewer days",
             )
-        accuracy = {
-            row.pop("pole_id"): Accuracy(**row)
-            for row in question.rows(DR_ACCURACY, method=body.method, adjustment=adjustment)
-        }
+        accuracy = {row.pop("pole_id"): Accuracy(**row) for row in accuracies}
         result = DrResult(
             window=Window(start=body.start, end=body.end),
             method=body.method,
@@ -104,7 +106,7 @@ async def compute_dr(request: Request, answers: Answers, body: DrRequest) -> Res
             total=total_of(total, by_pole),
             accuracy=gates_of([accuracy.get(row["pole_id"]) for row in by_pole]),
             poles=[_pole(row, accuracy) for row in by_pole],
-            intervals=[DrInterval(**row) for row in question.rows(DR_INTERVALS, **asked)],
+            intervals=[DrInterval(**row) for row in slots],
         )
         return Made(result, result.intervals, DrInterval)
 
