@@ -18,6 +18,7 @@ import requests
 from google.api_core import exceptions as google_errors
 from google.auth.exceptions import GoogleAuthError
 from google.cloud import bigquery
+from google.cloud.bigquery.retry import DEFAULT_RETRY
 
 from ami_contract.errors import WarehouseError
 from ami_store.serving import (
@@ -86,8 +87,10 @@ class _State:
                 bigquery_text(statement, self.dataset),
                 job_config=config,
                 location=self.location,
-                api_request_timeout=timeout_s,
+                api_timeout=timeout_s,
                 wait_timeout=timeout_s,
+                retry=DEFAULT_RETRY.with_timeout(timeout_s),
+                job_retry=None,
                 max_results=statement.row_limit + 1,
             )
             rows = [dict(row.items()) for row in found]

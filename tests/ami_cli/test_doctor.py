@@ -35,6 +35,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
         pubsub_port=free_port(),
         dagster_port=free_port(),
         code_server_port=free_port(),
+        api_port=free_port(),
         _env_file=None,
     )
     for name, value in instance_environment(found).items():
@@ -223,6 +224,7 @@ def call(settings: Settings, tmp_path: Path) -> Callable[..., subprocess.Complet
         "AMI_PUBSUB_PORT": str(settings.pubsub_port),
         "AMI_DAGSTER_PORT": str(settings.dagster_port),
         "AMI_CODE_SERVER_PORT": str(settings.code_server_port),
+        "AMI_API_PORT": str(settings.api_port),
     }
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -29,6 +29,7 @@ PARTS = {
     "daemon": "dagster-daemon run",
     "pubsub": "ami_cli.main pubsub",
     "ingest": "ami_cli.main ingest",
+    "api": "ami_cli.main api",
 }
 LAUNCH = """mutation($key: String!) { launchRun(executionParams: {
   selector: {repositoryName: "__repository__", repositoryLocationName: "ami",
@@ -105,6 +106,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
         "AMI_PUBSUB_PORT": str(free_port()),
         "AMI_DAGSTER_PORT": str(port),
         "AMI_CODE_SERVER_PORT": str(free_port()),
+        "AMI_API_PORT": str(free_port()),
     }
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     log = folder / "up.log"
