@@ -138,11 +138,28 @@ _VALIDITY: Final[Mapping[str, Any]] = {
 }
 
 
-def described(*kinds: str, revalidates: bool = True) -> dict[int | str, dict[str, Any]]:
-    """Answers of an endpoint beside its model: CSV, 304 and problems."""
+def described(
+    *kinds: str, revalidates: bool = True, links: Mapping[str, tuple[str, str]] | None = None
+) -> dict[int | str, dict[str, Any]]:
+    """Answers of an endpoint beside its model: CSV, 304 and problems.
+
+    Args:
+        kinds: problems of its own.
+        revalidates: whether its answers carry an ETag.
+        links: operations that its first item leads to, each with a parameter and where the
+            answer holds it.
+    """
     answer: dict[str, Any] = {
         "content": {CSV: {"schema": {"type": "string"}}},
     }
+    if links:
+        answer["links"] = {
+            operation: {
+                "operationId": operation,
+                "parameters": {parameter: f"$response.body#{place}"},
+            }
+            for operation, (parameter, place) in links.items()
+        }
     found: dict[int | str, dict[str, Any]] = {200: answer, **refusals(*kinds)}
     if revalidates:
         answer["headers"] = dict(_VALIDITY)

@@ -65,7 +65,15 @@ _LEAD: Final = timedelta(minutes=5)
 @router.get(
     "/anomalies",
     response_model=Anomalies,
-    responses=described("cursor", "window", "unknown-pole"),
+    responses=described(
+        "cursor",
+        "window",
+        "unknown-pole",
+        links={
+            "show_anomaly": ("event_id", "/anomalies/0/event_id"),
+            "meter_quality": ("meter_id", "/anomalies/0/meter_id"),
+        },
+    ),
     operation_id="list_anomalies",
 )
 async def list_anomalies(

@@ -77,7 +77,17 @@ _COLUMNS: Final = {
 
 
 @router.get(
-    "/poles", response_model=Poles, responses=described("cursor"), operation_id="list_poles"
+    "/poles",
+    response_model=Poles,
+    responses=described(
+        "cursor",
+        links={
+            "summarize_pole": ("pole_id", "/poles/0/pole_id"),
+            "pole_timeseries": ("pole_id", "/poles/0/pole_id"),
+            "list_anomalies": ("pole_id", "/poles/0/pole_id"),
+        },
+    ),
+    operation_id="list_poles",
 )
 async def list_poles(
     request: Request,
