@@ -22,6 +22,7 @@ from ami_contract.registry import REGISTRY_SCHEMA
 from ami_store.lake import compact_hour, compaction_connection, land
 from ami_store.registry import write_registry
 
+from .dbt_fork import forked_dbt
 from .fleet import Row, build_fleet, registry_rows
 from .fleet_events import build_events_fleet
 from .reference import Reference
@@ -74,15 +75,11 @@ def dbt_environment(data: DataDir) -> dict[str, str]:
 def run_dbt(
     data: DataDir, *arguments: str, project: Path = ROOT / "dbt_ami"
 ) -> subprocess.CompletedProcess[str]:
-    """Run dbt from a shell's point of view; its target folder lies beside the lake."""
-    return subprocess.run(
-        _command(data, *arguments, project=project),
-        env=dbt_environment(data),
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
+    """Run dbt as a shell would; its target folder lies beside the lake."""
+    arguments_of_dbt = dbt_arguments(data, *arguments, project=project)
+    output = data.root / "dbt.txt"
+    status = forked_dbt(arguments_of_dbt, dbt_environment(data), output)
+    return subprocess.CompletedProcess(arguments_of_dbt, status, output.read_text())
 
 
 def start_dbt(data: DataDir, *arguments: str) -> subprocess.Popen[bytes]:

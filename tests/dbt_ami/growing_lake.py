@@ -39,6 +39,7 @@ RESTATED = (
     "path:models/marts/demand_response",
     "path:models/intermediate/demand_response",
     "path:models/marts/dimensions",
+    "path:models/functions",
     "meter_data_quality_hourly+",
     "pole_health_hourly+",
     "int_meter_days+",
