@@ -29,6 +29,10 @@ class WarehouseError(AmiError):
     """The warehouse is missing, locked or refused a statement."""
 
 
+class CloudError(AmiError):
+    """A service of Google Cloud does not answer, or refused what was asked."""
+
+
 class RejectionCode(StrEnum):
     """Why a reading or a whole payload is refused; written beside it in the dead letter."""
 

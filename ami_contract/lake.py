@@ -93,6 +93,16 @@ class DataDir:
         return self.archive / "rounds"
 
     @property
+    def archive_lock(self) -> Path:
+        """Shared by readers of archive and dead letter; whoever commits or deletes is alone."""
+        return self.run / "archive.lock"
+
+    @property
+    def archive_rounds_lock(self) -> Path:
+        """Held while a round that lays segments out is in hand."""
+        return self.run / "archive-rounds.lock"
+
+    @property
     def landing(self) -> Path:
         """Landing: Parquet by hour of `event_ts`, duplicates possible."""
         return self.root / "landing"

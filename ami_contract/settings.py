@@ -5,6 +5,7 @@ Entry points build `Settings` and hand values on; no other module reads the envi
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import urlsplit
@@ -56,6 +57,24 @@ class Settings(BaseSettings):
     )
     bigquery_service_account: str = Field(
         "", description="Service account that dbt acts as on BigQuery; empty: your own credentials."
+    )
+    bigquery_first_day: date = Field(
+        date(2026, 1, 1),
+        description="First UTC day of the readings in BigQuery; Dagster's partitions start there.",
+    )
+    archive_bucket: str = Field(
+        "", description="GCS bucket of the raw archive, in the profile gcp; with or without gs://."
+    )
+    dataflow_region: str = Field("us-central1", description="Region of the Dataflow job.")
+    dataflow_job_name: str = Field("ami-ingest", description="Name of the Dataflow job.")
+    dataflow_temp_location: str = Field(
+        "", description="gs://BUCKET/FOLDER for what a launch of the Dataflow job stages."
+    )
+    dataflow_service_account: str = Field(
+        "", description="Service account of the Dataflow workers; empty: the project's default."
+    )
+    dataflow_lag_limit_s: float = Field(
+        600.0, gt=0, description="A Dataflow job with a longer system lag is stale, in seconds."
     )
     pubsub_topic: str = Field("ami-meter-data", description="Topic of the readings.")
     pubsub_subscription: str = Field(
@@ -112,6 +131,23 @@ class Settings(BaseSettings):
         900.0,
         ge=0,
         description="Replaced lake files stay this long for running readers, in seconds.",
+    )
+    retention_archive_days: int = Field(
+        0, ge=0, description="Days that the raw archive is kept; 0: for ever."
+    )
+    retention_dead_letter_days: int = Field(
+        0, ge=0, description="Days that refused payloads are kept; 0: for ever."
+    )
+    retention_quarantine_days: int = Field(
+        0, ge=0, description="Days that damaged landed files are kept; 0: for ever."
+    )
+    retention_copies_days: int = Field(
+        0, ge=0, description="Days that copies taken out of readings are kept; 0: for ever."
+    )
+    retention_runs_days: int = Field(
+        0,
+        ge=0,
+        description="Days that Dagster keeps ended runs that no partition needs; 0: for ever.",
     )
     silent_warn_s: float = Field(
         600.0, gt=0, description="A meter or pole without newer readings is silent, in seconds."
@@ -203,6 +239,16 @@ class Settings(BaseSettings):
         if self.silent_error_s < self.silent_warn_s:
             raise ValueError("AMI_SILENT_ERROR_S must not be below AMI_SILENT_WARN_S")
         return self
+
+    @property
+    def subscription_path(self) -> str:
+        """Full name of the subscription."""
+        return f"projects/{self.project_id}/subscriptions/{self.pubsub_subscription}"
+
+    @property
+    def archive_bucket_name(self) -> str:
+        """Name of `archive_bucket`, without gs://."""
+        return self.archive_bucket.removeprefix("gs://").rstrip("/")
 
     @property
     def alert_channel_names(self) -> tuple[str, ...]:

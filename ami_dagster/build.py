@@ -29,6 +29,7 @@ from ami_dagster.defs.lake.assets import compaction, landed_readings
 from ami_dagster.defs.lake.checks import poles_check
 from ami_dagster.defs.lake.replay import replay_archive
 from ami_dagster.defs.lake.sensors import landed_hours_sensor
+from ami_dagster.defs.retention import retention_job, retention_schedule
 from ami_dagster.defs.serving.assets import publication
 from ami_dagster.defs.serving.on_demand import data_quality_report, exports
 from ami_dagster.freshness import fail_window
@@ -42,8 +43,13 @@ DBT_PROJECT_DIR: Final = Path(__file__).resolve().parent.parent / "dbt_ami"
 def build_definitions(settings: Settings) -> dg.Definitions:
     """Definitions for one deployment.
 
-    The partitions start at the lake's oldest hour, read now.
+    In the profile local the partitions start at the lake's oldest hour, read now.
     """
+    if settings.profile == "gcp":
+        # Google's libraries take longer to import than everything else together.
+        from ami_dagster.build_cloud import cloud_definitions
+
+        return cloud_definitions(settings, DBT_PROJECT_DIR)
     data, now = settings.data, datetime.now(UTC)
     hours = hourly_partitions(data, now)
     project = dbt_project(DBT_PROJECT_DIR)
@@ -54,6 +60,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
     publishing = publication(served_models(hourly, calendar))
     watch = _watch(settings, calendar)
     channels = configured_channels(settings)
+    retaining = retention_job(settings)
     compacting = compaction(hours)
     checks = [key for made in (compacting, hourly, calendar) for key in made.check_keys]
     return dg.Definitions(
@@ -69,18 +76,18 @@ def build_definitions(settings: Settings) -> dg.Definitions:
             data_quality_report(days),
         ],
         asset_checks=[poles_check(watch)],
-        jobs=[*by_name.values(), replay_archive],
+        jobs=[*by_name.values(), replay_archive, retaining],
         sensors=[
             landed_hours_sensor(hours),
             late_days_sensor(by_name[REFRESH_HOURS], by_name[REFRESH_DAYS]),
             data_flow_sensor(watch, channels),
             failures_sensor(
-                [*by_name, replay_archive.name, AD_HOC_JOB],
+                [*by_name, replay_archive.name, retaining.name, AD_HOC_JOB],
                 checks,
                 channels,
             ),
         ],
-        schedules=schedules(),
+        schedules=[*schedules(), retention_schedule()],
         resources={
             "lake": Lake(data_dir=str(settings.data_dir), removal_grace_s=settings.removal_grace_s),
             "dbt": dbt_resource(project),

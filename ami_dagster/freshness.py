@@ -22,6 +22,8 @@ def _stale_after(fail: timedelta, warn: timedelta) -> dg.FreshnessPolicy:
 
 # Readings land every second and are registered every half minute.
 ON_ARRIVAL: Final = _stale_after(timedelta(minutes=10), timedelta(minutes=5))
+# BigQuery shows rows that stream in when it has emptied its buffer, within 90 minutes.
+AS_BIGQUERY_TELLS: Final = _stale_after(timedelta(hours=3), timedelta(hours=2))
 EVERY_5_MINUTES: Final = _stale_after(timedelta(minutes=15), timedelta(minutes=8))
 HOURLY: Final = _stale_after(timedelta(minutes=90), timedelta(minutes=75))
 DAILY: Final = _stale_after(timedelta(hours=26), timedelta(hours=25))

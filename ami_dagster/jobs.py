@@ -61,25 +61,30 @@ def unfinished_run(instance: dg.DagsterInstance, job_name: str) -> dg.RunRecord 
 
 
 def jobs(
-    models: dg.AssetsDefinition, calendar_models: dg.AssetsDefinition
+    models: dg.AssetsDefinition,
+    calendar_models: dg.AssetsDefinition,
+    *,
+    has_lake: bool = True,
 ) -> list[UnresolvedAssetJobDefinition]:
     """All jobs over assets.
 
     Args:
         models: what is refreshed by the hour.
         calendar_models: what is refreshed by the day and week, tagged `daily` or `weekly`.
+        has_lake: whether hours are compacted and the warehouse published; in the cloud there is
+            nothing but the models.
     """
     hourly = dg.AssetSelection.assets(models)
     calendar = dg.AssetSelection.assets(calendar_models)
     weekly = dg.AssetSelection.tag("weekly", "")
-    compacted = dg.AssetSelection.assets("compacted_readings")
-    published = dg.AssetSelection.assets("published_warehouse")
+    compacted = dg.AssetSelection.assets(*(["compacted_readings"] if has_lake else []))
+    published = dg.AssetSelection.assets(*(["published_warehouse"] if has_lake else []))
     sags = dg.AssetSelection.assets(*SAG_MARTS)
     # The data tests of what lies above the events wait for the hour's refresh.
     detection = (sags.upstream() & hourly).without_checks() | dg.AssetSelection.checks_for_assets(
         *SAG_MARTS
     )
-    return [
+    refreshing = [
         _job(
             DETECT_SAGS,
             compacted | detection | published,
@@ -93,6 +98,11 @@ def jobs(
         _job(REFRESH_DAYS, (calendar - weekly) | published, "Daily marts; publication."),
         _job(REFRESH_WEEKS, weekly | published, "Weekly statistics and indices; publication."),
         _job(REFRESH_CALENDAR, calendar | published, "Daily and weekly marts; publication."),
+    ]
+    if not has_lake:
+        return refreshing
+    return [
+        *refreshing,
         _job(COMPACT_HOURS, compacted, "Compaction of the run's hours only."),
         _job(
             EXPORT_DAY,

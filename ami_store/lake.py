@@ -18,7 +18,7 @@ import json
 import re
 from collections.abc import Iterator, Set
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -67,6 +67,7 @@ class Manifest:
         min_event_ts, max_event_ts: ISO 8601, of the readings.
         committed_at: ISO 8601, when this manifest replaced the one before.
         layout: which columns the readings have; `LAYOUT` when written now.
+        thinned_at: ISO 8601, when copies were taken off the list because they are old.
     """
 
     readings: list[str] = field(default_factory=list)
@@ -79,6 +80,12 @@ class Manifest:
     max_event_ts: str = ""
     committed_at: str = ""
     layout: int = 1
+    thinned_at: str = ""
+
+    @property
+    def replaced_at(self) -> str:
+        """ISO 8601, when files of the hour were last taken off the list; empty before any were."""
+        return self.thinned_at or self.committed_at
 
 
 @dataclass(frozen=True)
@@ -496,6 +503,27 @@ def _copy(con: duckdb.DuckDBPyConnection, target: Path, query: str) -> None:
     )
 
 
+def drop_copies(data: DataDir, start: datetime, *, now: datetime) -> tuple[int, int]:
+    """Commit that the copies of an hour do not count any more; inside `alone_in_lake`.
+
+    The readings stay as they are, so nothing is built anew. `remove_replaced` deletes the files.
+
+    Returns:
+        How many files are off the list, and their bytes.
+
+    Raises:
+        LakeError: the manifest is damaged or cannot be written.
+    """
+    folder = data.readings / hour_folder(start)
+    manifest = read_manifest(folder)
+    sizes = [path.stat().st_size for name in manifest.copies if (path := folder / name).exists()]
+    if manifest.copies:
+        thinned_at = now.astimezone(UTC).isoformat()
+        thinned = replace(manifest, copies=[], copy_rows=0, thinned_at=thinned_at)
+        write_bytes(folder / MANIFEST, json.dumps(asdict(thinned)).encode())
+    return len(manifest.copies), sum(sizes)
+
+
 def remove_replaced(data: DataDir, start: datetime, *, now: datetime, grace: timedelta) -> int:
     """Delete an hour's files that its manifest replaced at least `grace` ago.
 
@@ -503,10 +531,10 @@ def remove_replaced(data: DataDir, start: datetime, *, now: datetime, grace: tim
     """
     folder = data.readings / hour_folder(start)
     manifest = read_manifest(folder)
-    if not manifest.committed_at:
+    if not manifest.replaced_at:
         return 0
     doomed: list[Path] = []
-    if now - datetime.fromisoformat(manifest.committed_at) >= grace:
+    if now - datetime.fromisoformat(manifest.replaced_at) >= grace:
         kept = {*manifest.readings, *manifest.copies}
         landing = data.landing / hour_folder(start)
         doomed += [landing / name for name in manifest.merged if (landing / name).exists()]

@@ -101,5 +101,18 @@ def clear_quarantine(data: DataDir, starts: Iterable[datetime]) -> int:
     return cleared
 
 
+def lone_reasons(data: DataDir) -> Iterator[Path]:
+    """Reasons whose file is not here: cleared by a process that was killed, or yet to come."""
+    for path in data.quarantine.glob(f"dt=*/hr=*/[!.]*{_REASON}"):
+        if not path.with_name(path.name.removesuffix(_REASON)).exists():
+            yield path
+
+
+def remove_set_aside(found: SetAside) -> None:
+    """Delete a file that was set aside; its reason, the last to go, names it until then."""
+    found.path.unlink(missing_ok=True)
+    _reason_file(found.path).unlink(missing_ok=True)
+
+
 def _reason_file(path: Path) -> Path:
     return path.with_name(path.name + _REASON)

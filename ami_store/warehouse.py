@@ -125,7 +125,7 @@ def built_versions(data: DataDir) -> dict[datetime, str]:
 def collect_garbage(data: DataDir, *, now: datetime, grace: timedelta) -> int:
     """Delete lake files that neither the lake nor the published snapshot names any more.
 
-    A file goes when its hour was committed without it before the snapshot's listing and at least
+    A file goes when it was taken off its hour's list before the snapshot's listing and at least
     `grace` ago. Returns how many went.
     """
     listed_at = published_listing(data)
@@ -133,8 +133,8 @@ def collect_garbage(data: DataDir, *, now: datetime, grace: timedelta) -> int:
         return 0
     removed = 0
     for hour in hours(data):
-        committed = hour.manifest.committed_at
-        if committed and datetime.fromisoformat(committed) < listed_at:
+        replaced = hour.manifest.replaced_at
+        if replaced and datetime.fromisoformat(replaced) < listed_at:
             removed += remove_replaced(data, hour.start, now=now, grace=grace)
     return removed
 

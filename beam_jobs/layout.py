@@ -117,19 +117,15 @@ def read_archive(data: DataDir) -> Iterator[None]:
 
     New segments may arrive all the same. Raises LakeError when the lock cannot be made.
     """
-    with locked(_lock(data), shared=True):
+    with locked(data.archive_lock, shared=True):
         yield
 
 
 @contextmanager
 def commit_archive(data: DataDir) -> Iterator[None]:
     """Alone with archive and dead letter: no reader is amid them."""
-    with locked(_lock(data)):
+    with locked(data.archive_lock):
         yield
-
-
-def _lock(data: DataDir) -> Path:
-    return data.run / "archive.lock"
 
 
 def archive_files(
@@ -275,7 +271,7 @@ def lay_out(
     """
     report, stop = Report(), stop or threading.Event()
     try:
-        with locked(data.run / "archive-rounds.lock", wait=False, held=_BUSY):
+        with locked(data.archive_rounds_lock, wait=False, held=_BUSY):
             _remove_leftovers(data.archive_rounds, "*")
             planned, committed = _plans(data)
             if committed:
@@ -356,7 +352,7 @@ def _run(data: DataDir, plan: Plan, report: Report, stop: threading.Event) -> bo
     _write(data, plan, sorted_out)
     while True:
         try:
-            with locked(_lock(data), wait=False):
+            with locked(data.archive_lock, wait=False):
                 _plan_file(data, plan).replace(_committed_file(data, plan))
                 fsync_folder(data.archive_rounds)
                 _remove_inputs(data, plan)

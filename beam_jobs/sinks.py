@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 import re
 from datetime import UTC, datetime
 from functools import partial
@@ -123,12 +124,20 @@ def write_deadletter(data: DataDir, batch: MessageBatch, refusals: list[Refusal]
     for refusal in refusals:
         record = dead_letter(refusal, batch)
         name = record["payload_sha256"]
-        if name and not (data.deadletter_payloads / name).exists():
-            write_bytes(data.deadletter_payloads / name, refusal.payload)
+        if name:
+            _keep_payload(data.deadletter_payloads / name, refusal.payload)
         lines.append(orjson.dumps(record) + b"\n")
     target = _segment(data.deadletter, batch, "jsonl")
     write_bytes(target, lines)
     return target
+
+
+def _keep_payload(path: Path, payload: bytes) -> None:
+    """Write a payload that is not there yet; one that is gets young again for the retention."""
+    try:
+        os.utime(path)
+    except FileNotFoundError:
+        write_bytes(path, payload)
 
 
 def write_landing(data: DataDir, segment: str, rows: pa.Table) -> list[Path]:

@@ -27,6 +27,8 @@ _BUILT_TO_PUBLISHED: Final = timedelta(minutes=15)
 # Jobs whose failed run is told of already and explains that hours, or days and weeks, are late.
 HOUR_JOBS: Final = frozenset({DETECT_SAGS, REFRESH_HOURS})
 _CALENDAR_JOBS: Final = frozenset({REFRESH_DAYS, REFRESH_WEEKS})
+# A job passes through these by itself.
+_PASSING_STATES: Final = frozenset({"PENDING", "QUEUED", "STOPPED", "DRAINING", "UPDATED"})
 # An interval that is missing now and then is no silence.
 _INTERVALS_OF_SILENCE: Final = 3
 
@@ -81,6 +83,32 @@ class MeterSeen:
 
 
 @dataclass(frozen=True)
+class JobSeen:
+    """The streaming job that stores what arrives, in the cloud.
+
+    Attributes:
+        name: of the job.
+        job_id: of the newest job of that name; empty when there is none.
+        state: as the runner calls it, e.g. `RUNNING`; empty when there is none.
+        since: when it came into that state.
+        lag_s: its system lag, in seconds; None when that could not be told.
+        problem: why nothing can be said of it; empty when something can.
+    """
+
+    name: str
+    job_id: str = ""
+    state: str = ""
+    since: datetime | None = None
+    lag_s: float | None = None
+    problem: str = ""
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it takes in messages."""
+        return self.state == "RUNNING"
+
+
+@dataclass(frozen=True)
 class Observation:
     """All that is known of the way at one time. A field that is None could not be told.
 
@@ -88,6 +116,7 @@ class Observation:
         at: when.
         meters: those in service, and those heard of late; empty when the lake cannot be read.
         backlog: of the ingest's subscription.
+        job: the streaming job; None where the ingest is none.
         arrived_at: when a reading was stored last, of whatever `event_ts`.
         refused_at: when the ingest refused a reading last.
         ticked_at: newest tick of any schedule.
@@ -105,6 +134,7 @@ class Observation:
     at: datetime
     meters: tuple[MeterSeen, ...] = ()
     backlog: Backlog | None = None
+    job: JobSeen | None = None
     arrived_at: datetime | None = None
     refused_at: datetime | None = None
     ticked_at: datetime | None = None
@@ -124,11 +154,13 @@ class Limits:
 
     Attributes:
         silence: a meter or pole is silent after it (or three sample intervals if longer).
-        arrival: a message waits too long after it.
+        arrival: a message waits too long after it, and so long may a job take to start or end.
+        lag: a job with a longer system lag is stale.
     """
 
     silence: timedelta = timedelta(minutes=10)
     arrival: timedelta = timedelta(minutes=5)
+    lag: timedelta = timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
@@ -157,6 +189,7 @@ def hops(seen: Observation, limits: Limits) -> list[HopState]:
     """State of every hop, in the order of the way."""
     backhaul, pipeline = _backhaul(seen, limits), _pipeline(seen, limits)
     has_meters, has_readings = bool(seen.meters), seen.arrived_at is not None
+    has_job = seen.job is not None
     return [
         *(_unheard() if backhaul or pipeline else _edge(seen, limits)),
         *_first_stale(
@@ -168,7 +201,7 @@ def hops(seen: Observation, limits: Limits) -> list[HopState]:
             },
             {
                 Hop.BACKHAUL: has_meters,
-                Hop.PIPELINE: has_meters,
+                Hop.PIPELINE: has_meters or has_job,
                 Hop.ORCHESTRATION: has_readings,
                 Hop.SERVING: has_readings,
             },
@@ -270,6 +303,8 @@ def _refuses(seen: Observation, limits: Limits) -> bool:
 
 def _backhaul(seen: Observation, limits: Limits) -> str:
     backlog = seen.backlog
+    if _job(seen, limits):
+        return ""
     if backlog is not None and seen.at - backlog.at > limits.arrival:
         return f"Pub/Sub has not been up for {minutes(seen.at - backlog.at)}"
     if _waits_long(seen, limits):
@@ -292,7 +327,34 @@ def _backhaul(seen: Observation, limits: Limits) -> str:
     return f"no pole has spoken: {_silence(newest, seen.at)}{unknown}"
 
 
+def _job(seen: Observation, limits: Limits) -> str:
+    """What is wrong with the streaming job; empty when nothing is, or the ingest is no job."""
+    job = seen.job
+    if job is None:
+        return ""
+    if job.problem:
+        return f"the job {job.name} cannot be observed: {job.problem}"
+    if not job.state:
+        return f"there is no job {job.name}"
+    if not job.is_running:
+        is_on_its_way = job.state in _PASSING_STATES and job.since is not None
+        if is_on_its_way and job.since and seen.at - job.since <= limits.arrival:
+            return ""
+        since = f" since {job.since:%Y-%m-%d %H:%M}Z" if job.since else ""
+        return f"the job {job.name} ({job.job_id}) is {job.state}{since}"
+    if job.lag_s is not None and timedelta(seconds=job.lag_s) > limits.lag:
+        return f"the job {job.name} lags {minutes(timedelta(seconds=job.lag_s))} behind"
+    if seen.backlog is not None and _waits_long(seen, limits):
+        return (
+            f"{seen.backlog.messages} messages wait, the oldest for "
+            f"{minutes(seen.backlog.oldest_age(seen.at))}, though the job {job.name} runs"
+        )
+    return ""
+
+
 def _pipeline(seen: Observation, limits: Limits) -> str:
+    if seen.job is not None:
+        return _job(seen, limits)
     backlog = seen.backlog
     if backlog is not None and _waits_long(seen, limits) and backlog.leased:
         stores = seen.arrived_at and seen.at - seen.arrived_at <= limits.arrival

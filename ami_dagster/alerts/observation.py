@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 import dagster as dg
 import duckdb
@@ -118,16 +118,8 @@ def meters_seen(data: DataDir, watch: Watch, now: datetime) -> tuple[tuple[Meter
         if row["valid_from"] <= now and (row["valid_to"] is None or now < row["valid_to"])
     }
     newest = newest_readings(data, since, now, service.keys())
-    meters = []
-    for meter_id in sorted({*service, *newest.meters}):
-        row, heard = service.get(meter_id), newest.meters.get(meter_id)
-        interval_s = ((row and row["sample_interval_ms"]) or 1000) / 1000
-        if heard:
-            pole_id, heard_at = (row["pole_id"] if row else heard.pole_id), heard.event_ts
-        else:
-            assert row is not None
-            pole_id, heard_at = row["pole_id"], max(row["valid_from"], since)
-        meters.append(MeterSeen(meter_id, pole_id, heard_at, heard is not None, interval_s))
+    heard = {name: (each.pole_id, each.event_ts) for name, each in newest.meters.items()}
+    meters = seen_of(service, heard, since)
     problem = ""
     if newest.damaged:
         names = ", ".join(str(path) for path in newest.damaged[:5])
@@ -135,7 +127,32 @@ def meters_seen(data: DataDir, watch: Watch, now: datetime) -> tuple[tuple[Meter
             f"{len(newest.damaged)} files cannot be read: {names}; restore them from a backup, or "
             "move them away and replay their readings from the archive"
         )
-    return tuple(meters), problem
+    return meters, problem
+
+
+def seen_of(
+    service: Mapping[str, Mapping[str, Any]],
+    heard: Mapping[str, tuple[str, datetime]],
+    since: datetime,
+) -> tuple[MeterSeen, ...]:
+    """Meters in service and meters heard of, each once, by id.
+
+    Args:
+        service: rows of the registry, by meter.
+        heard: pole and newest `event_ts`, by meter.
+        since: from when on readings were looked for.
+    """
+    meters = []
+    for meter_id in sorted({*service, *heard}):
+        row, newest = service.get(meter_id), heard.get(meter_id)
+        interval_s = ((row and row["sample_interval_ms"]) or 1000) / 1000
+        if newest:
+            pole_id, heard_at = (row["pole_id"] if row else newest[0]), newest[1]
+        else:
+            assert row is not None
+            pole_id, heard_at = row["pole_id"], max(row["valid_from"], since)
+        meters.append(MeterSeen(meter_id, pole_id, heard_at, newest is not None, interval_s))
+    return tuple(meters)
 
 
 def _snapshot(data: DataDir) -> tuple[datetime | None, str]:

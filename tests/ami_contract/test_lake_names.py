@@ -83,5 +83,5 @@ def test_everything_a_run_writes_lies_below_the_data_folder(tmp_path: Path) -> N
         getattr(data, name) for name, kind in vars(DataDir).items() if isinstance(kind, property)
     ]
 
-    assert len(set(places)) == len(places) == 23
+    assert len(set(places)) == len(places) == 25
     assert all(place.is_relative_to(tmp_path) for place in places)

@@ -57,24 +57,36 @@ def data_flow_sensor(watch: Watch, channels: Sequence[Channel]) -> dg.SensorDefi
         now = lake.now()
         book = Book.of_cursor(context.cursor)
         look = observe(lake.data, context.instance, watch, now)
-        for line in look.unread:
-            context.log.warning("%s", line)
-        states = hops(look.seen, watch.limits)
-        found = {**findings(states), AlertKind.LAKE_DAMAGED: _damage(look)}
-        _tell(
-            context,
-            book,
-            channels,
-            lambda names: book.take(found, now, hold=flow_hold, channels=names),
-        )
-        said = "; ".join(f"{s.hop}: {s.standing} {s.reason}".rstrip() for s in states)
+        said = tell_flow(context, book, look, watch, channels, flow_hold)
         return dg.SensorResult(
-            asset_events=_due_check(book, look, watch, now),
+            asset_events=due_check(book, look, watch, _CHECK_EVERY),
             cursor=book.cursor(),
             skip_reason=said,
         )
 
     return data_flow
+
+
+def tell_flow(
+    context: dg.SensorEvaluationContext,
+    book: Book,
+    look: Look,
+    watch: Watch,
+    channels: Sequence[Channel],
+    hold: Callable[[AlertKind], Hold],
+) -> str:
+    """Write down which hop is stale and deliver all that waits; returns a word on every hop."""
+    for line in look.unread:
+        context.log.warning("%s", line)
+    states = hops(look.seen, watch.limits)
+    found = {**findings(states), AlertKind.LAKE_DAMAGED: _damage(look)}
+    _tell(
+        context,
+        book,
+        channels,
+        lambda names: book.take(found, look.seen.at, hold=hold, channels=names),
+    )
+    return "; ".join(f"{s.hop}: {s.standing} {s.reason}".rstrip() for s in states)
 
 
 def _damage(look: Look) -> Mapping[str, str | None]:
@@ -84,18 +96,19 @@ def _damage(look: Look) -> Mapping[str, str | None]:
     return {"": None if HOUR_JOBS & set(look.seen.failing_jobs) else look.problem}
 
 
-def _due_check(
-    book: Book, look: Look, watch: Watch, now: datetime
+def due_check(
+    book: Book, look: Look, watch: Watch, every: timedelta
 ) -> list[dg.AssetCheckEvaluation]:
     """The evaluation of the poles' check when it has changed or is due, else none."""
     if not look.seen.meters:
         return []
+    now = look.seen.at
     verdict = pole_verdict(
         look.seen.meters, now, watch.limits.silence, watch.silence_is_error, look.problem
     )
     state = "passed" if verdict.passed else f"{verdict.severity.value} {verdict.description}"
     known, checked_at = book.notes.get(_CHECKED), book.notes.get(_CHECKED_AT)
-    if known == state and checked_at and now - datetime.fromisoformat(checked_at) < _CHECK_EVERY:
+    if known == state and checked_at and now - datetime.fromisoformat(checked_at) < every:
         return []
     book.notes[_CHECKED], book.notes[_CHECKED_AT] = state, now.isoformat()
     assert verdict.asset_key is not None

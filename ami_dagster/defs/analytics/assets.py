@@ -81,12 +81,22 @@ def _mart_folder(dbt_resource_props: Mapping[str, Any]) -> str | None:
     return None
 
 
-def dbt_project(project_dir: Path) -> DbtProject:
+def dbt_project(project_dir: Path, target: str | None = None) -> DbtProject:
     """The dbt project with a manifest that is not older than its sources.
 
-    Parsing costs some seconds, so it happens only when a file of the project has changed.
+    Parsing costs some seconds, so it happens only when a file of the project has changed. It asks
+    no warehouse.
+
+    Args:
+        project_dir: where the project lies.
+        target: of its profile, with a folder of its own below `target`; None: the profile's own.
     """
-    project = DbtProject(project_dir=project_dir, profiles_dir=project_dir)
+    project = DbtProject(
+        project_dir=project_dir,
+        profiles_dir=project_dir,
+        target=target,
+        target_path=Path("target", target) if target else Path("target"),
+    )
     manifest = project.manifest_path
     if not manifest.exists() or _newest_source(project_dir) > manifest.stat().st_mtime:
         target = project_dir / project.target_path
@@ -136,7 +146,7 @@ def _models(
         **selection,
     )
     def models(context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterator[Any]:
-        prune_targets(Path(dbt.project_dir) / "target")
+        prune_targets(Path(dbt.project_dir) / project.target_path)
         # Unit tests judge the code, not the data; `dbt test` and CI run them.
         build = ["build", "--exclude-resource-type", "unit_test", *options(context.run.tags)]
         yield from dbt.cli(build, context=context).stream()

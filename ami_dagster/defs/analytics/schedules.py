@@ -42,39 +42,46 @@ def hour_of_tick(tick: datetime) -> datetime:
     return floor_hour(tick.astimezone(UTC) - timedelta(minutes=5))
 
 
+# Schedules by job: name, cron (UTC), what it is for.
+_SCHEDULES: Final = {
+    DETECT_SAGS: ("sags_every_5_minutes", "*/5 * * * *", "Sag detection over the open hour."),
+    REFRESH_HOURS: (
+        "hours_hourly",
+        f"{HOUR_IS_CLOSED_AFTER.seconds // 60} * * * *",
+        (
+            "Pole health, data quality, DR baselines and all else by the hour, for every closed "
+            "hour that no complete build has seen: the last one, and what was missed or failed."
+        ),
+    ),
+    REFRESH_DAYS: (
+        "days_daily",
+        f"{DAYS_ARE_MADE_AT.seconds // 60} 0 * * *",
+        "Pole and feeder health and voltage quality of the days up to yesterday (UTC).",
+    ),
+    REFRESH_WEEKS: (
+        "weeks_weekly",
+        "20 1 * * 1",
+        "EN 50160 verdicts of the week and SARFI indices, Mondays.",
+    ),
+}
+
+
 def schedules() -> list[dg.ScheduleDefinition]:
     """All of them; they run unless switched off in the UI, and skip ticks of a running job."""
-    return [
-        _schedule(
-            "sags_every_5_minutes",
-            DETECT_SAGS,
-            "*/5 * * * *",
-            _sag_tick,
-            "Sag detection over the open hour.",
-        ),
-        _schedule(
-            "hours_hourly",
-            REFRESH_HOURS,
-            f"{HOUR_IS_CLOSED_AFTER.seconds // 60} * * * *",
-            _hour_tick,
-            "Pole health, data quality, DR baselines and all else by the hour, for every closed "
-            "hour that no complete build has seen: the last one, and what was missed or failed.",
-        ),
-        _schedule(
-            "days_daily",
-            REFRESH_DAYS,
-            f"{DAYS_ARE_MADE_AT.seconds // 60} 0 * * *",
-            _day_tick,
-            "Pole and feeder health and voltage quality of the days up to yesterday (UTC).",
-        ),
-        _schedule(
-            "weeks_weekly",
-            REFRESH_WEEKS,
-            "20 1 * * 1",
-            _week_tick,
-            "EN 50160 verdicts of the week and SARFI indices, Mondays.",
-        ),
-    ]
+    requests: dict[str, Callable[[datetime, Lake], Ticked]] = {
+        DETECT_SAGS: _sag_tick,
+        REFRESH_HOURS: _hour_tick,
+        REFRESH_DAYS: _day_tick,
+        REFRESH_WEEKS: _week_tick,
+    }
+    return [_over_lake(job_name, request) for job_name, request in requests.items()]
+
+
+def _over_lake(job_name: str, request: Callable[[datetime, Lake], Ticked]) -> dg.ScheduleDefinition:
+    def ticked(context: dg.ScheduleEvaluationContext, lake: Lake) -> Ticked:
+        return busy(context, job_name) or request(context.scheduled_execution_time, lake)
+
+    return scheduled(job_name, ticked)
 
 
 def _sag_tick(tick: datetime, lake: Lake) -> Ticked:
@@ -118,14 +125,15 @@ def _week_tick(tick: datetime, lake: Lake) -> Ticked:
     return dg.RunRequest(run_key=tick.isoformat(), tags={REASON_TAG: "week ended"})
 
 
-def _schedule(
-    name: str,
-    job_name: str,
-    cron: str,
-    request: Callable[[datetime, Lake], Ticked],
-    description: str,
-) -> dg.ScheduleDefinition:
-    @dg.schedule(
+def scheduled(job_name: str, evaluate: Callable[..., Ticked]) -> dg.ScheduleDefinition:
+    """The schedule of a job.
+
+    Args:
+        job_name: one of those that are scheduled.
+        evaluate: what a tick asks for, with the resources it names.
+    """
+    name, cron, description = _SCHEDULES[job_name]
+    decorate = dg.schedule(
         name=name,
         job_name=job_name,
         cron_schedule=cron,
@@ -133,9 +141,12 @@ def _schedule(
         default_status=dg.DefaultScheduleStatus.RUNNING,
         description=description,
     )
-    def scheduled(context: dg.ScheduleEvaluationContext, lake: Lake) -> Ticked:
-        if running := unfinished_run(context.instance, job_name):
-            return dg.SkipReason(f"run {running.dagster_run.run_id} of {job_name} has not ended")
-        return request(context.scheduled_execution_time, lake)
+    return decorate(evaluate)
 
-    return scheduled
+
+def busy(context: dg.ScheduleEvaluationContext, job_name: str) -> dg.SkipReason | None:
+    """Why a tick is skipped while a run of its job has not ended; None when none works."""
+    running = unfinished_run(context.instance, job_name)
+    if running is None:
+        return None
+    return dg.SkipReason(f"run {running.dagster_run.run_id} of {job_name} has not ended")

@@ -1,12 +1,14 @@
 """The sensor of late days: reads finished runs, gives a refresh of the days they touched."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
+from zoneinfo import ZoneInfo
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
+from ami_contract.lake import DataDir
 from ami_dagster.defs.analytics.schedules import DAYS_ARE_MADE_AT
 from ami_dagster.jobs import REASON_TAG, REFRESH_DAYS, REFRESH_HOURS
 from ami_dagster.partitions import DAY, Stretch, day_tags, local_days, zones
@@ -25,9 +27,16 @@ def made_days(days: Iterable[date], now: datetime) -> list[date]:
 
 
 def late_days_sensor(
-    hours_job: UnresolvedAssetJobDefinition, days_job: UnresolvedAssetJobDefinition
+    hours_job: UnresolvedAssetJobDefinition,
+    days_job: UnresolvedAssetJobDefinition,
+    sites: Callable[[DataDir], list[ZoneInfo]] = zones,
 ) -> dg.SensorDefinition:
-    """After a refresh of hours, has the days refreshed that were made before it."""
+    """After a refresh of hours, has the days refreshed that were made before it.
+
+    Args:
+        hours_job, days_job: the jobs.
+        sites: gives the time zones in which days are counted.
+    """
 
     @dg.run_status_sensor(
         name="late_days",
@@ -46,7 +55,7 @@ def late_days_sensor(
         stretch = Stretch.of_tags(dict(run.tags))
         if stretch is None:
             return dg.SkipReason(f"run {run.run_id} names no hours")
-        days = made_days(local_days(stretch.hours, zones(lake.data)), lake.now())
+        days = made_days(local_days(stretch.hours, sites(lake.data)), lake.now())
         if not days:
             return dg.SkipReason("its days are still to be made by the schedule")
         return dg.RunRequest(
