@@ -57,7 +57,9 @@ def build_definitions(settings: Settings) -> dg.Definitions:
     translator = AmiTranslator(hours, days)
     hourly, calendar = dbt_models(project, translator), calendar_models(project, translator)
     by_name = {job.name: job for job in jobs(hourly, calendar)}
-    publishing = publication(served_models(hourly, calendar))
+    publishing = publication(
+        served_models(hourly, calendar), [*hourly.check_keys, *calendar.check_keys]
+    )
     watch = _watch(settings, calendar)
     channels = configured_channels(settings)
     retaining = retention_job(settings)

@@ -13,7 +13,9 @@ from ami_contract.lake import HOUR
 from ami_dagster.defs.lake.assets import WAREHOUSE_POOL
 from ami_dagster.freshness import mart_policy
 from ami_dagster.jobs import REASON_TAG
+from ami_dagster.leftovers import end_lost_dbt
 from ami_dagster.partitions import Stretch
+from ami_dagster.resources import Lake
 
 _CALENDAR: Final = "tag:daily tag:weekly"
 _READINGS: Final = "readings"
@@ -145,7 +147,9 @@ def _models(
         pool=WAREHOUSE_POOL,
         **selection,
     )
-    def models(context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterator[Any]:
+    def models(context: dg.AssetExecutionContext, dbt: DbtCliResource, lake: Lake) -> Iterator[Any]:
+        for pid in end_lost_dbt(lake.data):
+            context.log.warning("ended dbt (process %d), which a killed run had left", pid)
         prune_targets(Path(dbt.project_dir) / project.target_path)
         # Unit tests judge the code, not the data; `dbt test` and CI run them.
         build = ["build", "--exclude-resource-type", "unit_test", *options(context.run.tags)]
