@@ -32,6 +32,8 @@ def environment(settings: Settings) -> dict[str, str]:
         "AMI_CODE_SERVER_PORT": str(settings.code_server_port),
         # Python's own cache of compiled modules halves every start.
         "PYTHONDONTWRITEBYTECODE": "",
+        # A backfill that meets the code server while that starts again waits, as runs do.
+        "DAGSTER_BACKFILL_RETRY_DEFINITION_CHANGED_ERROR": "1",
     }
 
 
