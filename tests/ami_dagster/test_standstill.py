@@ -6,6 +6,7 @@ after its start; runs take some minutes and do to the lake what the real ones do
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -26,7 +27,7 @@ from ami_dagster.defs.alerts.sensors import data_flow_sensor
 from ami_dagster.defs.analytics.schedules import schedules
 from ami_dagster.defs.analytics.sensors import late_days_sensor
 from ami_dagster.defs.lake.sensors import landed_hours_sensor
-from ami_dagster.partitions import Stretch, hourly_partitions
+from ami_dagster.partitions import Stretch, hourly_partitions, pending_hours
 from ami_store.backlog import Backlog, write_backlogs
 from ami_store.lake import compact_hour, compaction_connection, hours, land
 
@@ -41,8 +42,9 @@ SCHEDULES = schedules()
 
 def speak(data: DataDir, minute: datetime, landed_at: datetime | None = None) -> None:
     """A reading of the minute, which lands then or when the gateways deliver what they kept."""
-    name = f"{minute:%H%M}"
-    land(data, floor_hour(minute), name, stored_rows(minute, [240.0], ingest_ts=landed_at))
+    moment = (landed_at or minute).timestamp()
+    path = land(data, floor_hour(minute), f"{minute:%H%M}", stored_rows(minute, [240.0]))
+    os.utime(path, (moment, moment))
 
 
 @dataclass
@@ -52,7 +54,7 @@ class Machine:
     data: DataDir
     instance: dg.DagsterInstance
     flow: Watched
-    run_takes: timedelta
+    hours_take: timedelta
     now: datetime = OFF
     ticked: datetime = OFF
     cursor: str | None = None
@@ -62,10 +64,10 @@ class Machine:
     def resources(self) -> dict[str, object]:
         return {"lake": ClockedLake(data_dir=str(self.data.root), at=self.now.isoformat())}
 
-    def live(self, until: datetime) -> None:
-        """Readings come, schedules and sensors are evaluated and runs end, minute by minute."""
+    def live(self, until: datetime, step: timedelta = 2 * MINUTE) -> None:
+        """Readings come, schedules and sensors are evaluated and runs end, step by step."""
         while self.now < until:
-            self.now += MINUTE
+            self.now += step
             speak(self.data, self.now)
             write_backlogs(self.data, {SUBSCRIPTION: Backlog(self.now, 0, 0, 0.0)})
             self.work()
@@ -115,7 +117,8 @@ class Machine:
             _job(job_name), tags=dict(request.tags), status=dg.DagsterRunStatus.NOT_STARTED
         )
         begins = max([self.now, *(ends for _, ends in self.queue)])
-        self.queue.append((run, begins + self.run_takes))
+        takes = self.hours_take if job_name == "refresh_hours" else 2 * MINUTE
+        self.queue.append((run, begins + takes))
 
     def end_runs(self) -> None:
         while self.queue and self.queue[0][1] <= self.now:
@@ -175,7 +178,9 @@ def publish(data: DataDir, now: datetime, *, is_complete: bool) -> None:
         con.execute("CREATE OR REPLACE TABLE lake.listing (listed_at TIMESTAMPTZ)")
         con.execute("INSERT INTO lake.listing VALUES (?)", [now])
         if is_complete:
-            con.execute("CREATE OR REPLACE TABLE state.windows (window_ts TIMESTAMPTZ, version VARCHAR)")
+            con.execute(
+                "CREATE OR REPLACE TABLE state.windows (window_ts TIMESTAMPTZ, version VARCHAR)"
+            )
             seen = [[hour.start, hour.version] for hour in hours(data)]
             con.executemany("INSERT INTO state.windows VALUES (?, ?)", seen)
 
@@ -193,15 +198,14 @@ def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
 
 
 def machine_at(
-    data: DataDir, instance: dg.DagsterInstance, server: Posts, run_takes: timedelta
+    data: DataDir, instance: dg.DagsterInstance, server: Posts, hours_take: timedelta
 ) -> Machine:
     """A machine on which all is well when it goes off."""
-    for minute in range(60):
-        speak(data, OFF.replace(hour=22, minute=0) + minute * MINUTE)
-    for minute in range(6):
-        speak(data, OFF.replace(minute=0) + minute * MINUTE)
+    for moment in (OFF - 20 * MINUTE, OFF):
+        speak(data, moment)
+    write_backlogs(data, {SUBSCRIPTION: Backlog(OFF, 0, 0, 0.0)})
     flow = Watched(data_flow_sensor(Watch(subscription=SUBSCRIPTION), hook(server)), data, instance)
-    machine = Machine(data, instance, flow, run_takes)
+    machine = Machine(data, instance, flow, hours_take)
     machine.compact([hour.start for hour in hours(data)])
     publish(data, OFF, is_complete=True)
     machine.work()
@@ -210,21 +214,42 @@ def machine_at(
 
 
 def come_back(machine: Machine) -> None:
-    """The machine is on again and the gateways deliver what they kept."""
+    """The machine is on again; the gateways deliver what they kept."""
     machine.now = BACK
-    minute = OFF + MINUTE
-    while minute <= BACK:
-        speak(machine.data, minute, BACK)
-        minute += 10 * MINUTE
-
-
-@pytest.mark.parametrize("minutes", [2, 6])
-def test_x(data: DataDir, instance: dg.DagsterInstance, server: Posts, minutes: int) -> None:
-    machine = machine_at(data, instance, server, timedelta(minutes=minutes))
-    come_back(machine)
+    for number in range(1, 19):
+        speak(machine.data, OFF + number * 10 * MINUTE, BACK)
     machine.work()
-    machine.live(BACK + timedelta(minutes=70))
-    for each in machine.asked:
-        print(each)
-    print(told(server))
-    print(server.received)
+
+
+def test_all_that_was_missed_is_made_up_for_once_and_nobody_is_told(
+    data: DataDir, instance: dg.DagsterInstance, server: Posts
+) -> None:
+    machine = machine_at(data, instance, server, hours_take=2 * MINUTE)
+    come_back(machine)
+    machine.live(BACK + 14 * MINUTE)
+    assert machine.queue == []
+    closed = floor_hour(BACK)
+    assert pending_hours(data, until=closed) == []
+    # Of the three hourly ticks that were missed the first asks for all hours closed since, and the
+    # 36 ticks of five minutes become one.
+    assert machine.asked_for("refresh_hours") == [("hours_hourly", Stretch(MISSED[0], MISSED[1]))]
+    [(_, last), *_] = machine.asked_for("detect_sags")
+    assert last == Stretch(MISSED[2], MISSED[2])
+    sunday = Stretch(OFF.replace(hour=0, minute=0), OFF.replace(hour=23, minute=0))
+    days = machine.asked_for("refresh_days")
+    # Its last hour came after the schedule had asked for the day.
+    assert days == [("days_daily", sunday), ("late_days", sunday)]
+    assert machine.asked_for("refresh_weeks") == [("weeks_weekly", None)]
+    assert told(server) == []
+
+
+def test_a_catching_up_that_takes_long_is_told_once_and_its_end_once(
+    data: DataDir, instance: dg.DagsterInstance, server: Posts
+) -> None:
+    machine = machine_at(data, instance, server, hours_take=44 * MINUTE)
+    come_back(machine)
+    machine.live(BACK + 72 * MINUTE, step=4 * MINUTE)
+    assert [(kind, event) for kind, event, _ in told(server)] == [
+        ("build_overdue", "alert"),
+        ("build_overdue", "recovery"),
+    ]
