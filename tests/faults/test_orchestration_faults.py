@@ -1,6 +1,7 @@
 """Bad input to the runs: a damaged landed file, rows that fail a data test, a model that fails.
 
-Real runs over a lake that the ingest has filled; sensors are evaluated as the daemon does it.
+Real runs over a lake that the ingest has filled; sensors are evaluated as the daemon does it. Each
+test goes on where the one before has left the platform.
 """
 
 from __future__ import annotations
@@ -224,6 +225,7 @@ def test_rows_that_fail_a_data_test_are_published_by_no_run(platform: Platform) 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_model_that_fails_stops_neither_the_events_nor_what_is_published(
     platform: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
