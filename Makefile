@@ -70,6 +70,8 @@ bench: .venv/.dev ## measure, write benchmarks/results.json and docs/benchmarks.
 render: .venv/.dev ## rewrite all files derived from code
 	$(BIN)/python -m ami_contract.render
 	$(BIN)/python -m simulator.render
+	$(BIN)/python -m ami_dagster.column_lineage
+	$(BIN)/python -m ami_api.render
 
 lock: .venv/.uv ## pin the newest versions that pyproject.toml allows
 	$(COMPILE) --upgrade --output-file requirements.lock

@@ -12,11 +12,13 @@ from ami_cli.building import build
 from ami_cli.platform_run import (
     last_truth_end,
     now,
+    start_api,
     start_daemon,
     start_ingest,
     start_pubsub,
     start_webserver,
     stored_rows,
+    wait_for_api,
     wait_for_ingest,
 )
 from ami_cli.processes import Supervisor, ami_command
@@ -54,9 +56,11 @@ def run_demo(settings: Settings, config: Path) -> None:
         say("4/4 starting Dagster")
         reload = Reload(settings)
         start_webserver(supervisor, settings)
+        start_api(supervisor, settings)
         url = wait_shown(supervisor, settings)
+        api_url = wait_for_api(supervisor, settings)
         start_daemon(supervisor, settings)
-        click.echo(_what_to_see(url, settings))
+        click.echo(_what_to_see(url, api_url, settings))
         until_stopped(supervisor, reload)
 
 
@@ -94,7 +98,7 @@ def _write_history(supervisor: Supervisor, settings: Settings, config: Path) -> 
     say(f"{rows:,} rows in the lake")
 
 
-def _what_to_see(url: str, settings: Settings) -> str:
+def _what_to_see(url: str, api_url: str, settings: Settings) -> str:
     return f"""
 The platform runs: 20 meters on 4 poles report every second.
 
@@ -102,12 +106,14 @@ The platform runs: 20 meters on 4 poles report every second.
   hours          {url}/assets/compacted_readings    which hours are there
   sags           {url}/assets/voltage_events    checks, rows, code
   runs           {url}/runs    one every 5 minutes
+  API            {api_url}/poles    /anomalies, /openapi.json
 
 In another terminal, from this folder:
 
   .venv/bin/ami sql "select meter_id, start_ts, duration_s, min_voltage_v, severity, scope
                      from voltage_events order by start_ts desc limit 10"
   .venv/bin/ami sql "select pole_id, hour_ts, score, pct_low, energy_kwh from pole_health_hourly"
+  .venv/bin/ami query anomalies --limit 10    # the same through the API
   .venv/bin/ami ledger       # expected = stored + dead-lettered + lost + not sampled
   .venv/bin/ami build        # what has come since, now and not at the next tick
 

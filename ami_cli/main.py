@@ -13,6 +13,7 @@ from typing import Annotated
 import click
 import typer
 
+from ami_cli import asking
 from ami_contract.errors import AmiError, SettingsError
 from ami_contract.settings import Settings, load_settings
 
@@ -346,8 +347,23 @@ def sql(
 
 
 @app.command()
+def api(
+    host: Annotated[str | None, typer.Option(help="Address; default AMI_API_HOST.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Port; default AMI_API_PORT.")
+    ] = None,
+) -> None:
+    """Serve the HTTP API of the published warehouse until stopped; ask it with `ami query`."""
+    from ami_api.serve import run_api
+
+    found = settings()
+    changed = {"api_host": host or found.api_host, "api_port": port or found.api_port}
+    run_api(found.model_copy(update=changed))
+
+
+@app.command()
 def up() -> None:
-    """Run Pub/Sub, ingest and Dagster until stopped; publish to it with `ami simulate`."""
+    """Run Pub/Sub, ingest, Dagster and the API until stopped; publish with `ami simulate`."""
     from ami_cli.up import run_up
 
     run_up(settings())
@@ -397,6 +413,9 @@ def smoke() -> None:
     from ami_cli.smoke import run_smoke
 
     run_smoke(settings())
+
+
+app.add_typer(asking.app, name="query")
 
 
 def main() -> None:

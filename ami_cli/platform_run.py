@@ -12,6 +12,7 @@ from typing import Final
 
 from pydantic import SecretStr
 
+from ami_api.exposure import check_exposure, local_url
 from ami_cli.instance import instance_environment, prepare_instance, write_workspace
 from ami_cli.processes import Supervisor, accepts, ami_command, answers, check_port, free_port
 from ami_contract.settings import Settings
@@ -30,6 +31,8 @@ def environment(settings: Settings) -> dict[str, str]:
         "AMI_PUBSUB_PORT": str(settings.pubsub_port),
         "AMI_DAGSTER_PORT": str(settings.dagster_port),
         "AMI_CODE_SERVER_PORT": str(settings.code_server_port),
+        "AMI_API_HOST": settings.api_host,
+        "AMI_API_PORT": str(settings.api_port),
         # Python's own cache of compiled modules halves every start.
         "PYTHONDONTWRITEBYTECODE": "",
         # A backfill that meets the code server while that starts again waits, as runs do.
@@ -49,6 +52,7 @@ def with_free_ports(settings: Settings, data_dir: Path) -> Settings:
             "pubsub_port": free_port(),
             "dagster_port": free_port(),
             "code_server_port": free_port(),
+            "api_port": free_port(),
         }
     )
 
@@ -63,6 +67,7 @@ def needed_ports(settings: Settings) -> list[tuple[int, str, str]]:
     ports = [
         (settings.dagster_port, "AMI_DAGSTER_PORT", "Dagster UI"),
         (settings.code_server_port, "AMI_CODE_SERVER_PORT", "Dagster code server"),
+        (settings.api_port, "AMI_API_PORT", "API"),
     ]
     if not settings.pubsub_emulator_host:
         ports.append((settings.pubsub_port, "AMI_PUBSUB_PORT", "Pub/Sub"))
@@ -88,6 +93,19 @@ def start_pubsub(supervisor: Supervisor, settings: Settings) -> None:
 def start_ingest(supervisor: Supervisor) -> None:
     """The ingest loop."""
     supervisor.start("ingest", ami_command("ingest"), restarts=True)
+
+
+def start_api(supervisor: Supervisor, settings: Settings) -> None:
+    """The HTTP API; raises SettingsError when it would be open to other machines."""
+    check_exposure(settings)
+    supervisor.start("api", ami_command("api"), restarts=True)
+
+
+def wait_for_api(supervisor: Supervisor, settings: Settings) -> str:
+    """Wait until the API answers; returns its address."""
+    url = local_url(settings)
+    supervisor.wait_until(lambda: answers(f"{url}/health"), "the start of the API", 60)
+    return url
 
 
 def dagster_command(part: str, settings: Settings) -> list[str]:

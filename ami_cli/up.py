@@ -13,10 +13,12 @@ from ami_cli.platform_run import (
     check_ports,
     environment,
     platform_lock,
+    start_api,
     start_daemon,
     start_ingest,
     start_pubsub,
     start_webserver,
+    wait_for_api,
     wait_for_dagster,
 )
 from ami_cli.processes import Supervisor, only_one, undisturbed
@@ -28,7 +30,7 @@ _POLL_S: Final = 0.5
 
 
 def run_up(settings: Settings) -> None:
-    """Pub/Sub, ingest and Dagster until stopped.
+    """Pub/Sub, ingest, Dagster and the API until stopped.
 
     Raises:
         SettingsError: it runs already, or a port is taken.
@@ -39,10 +41,13 @@ def run_up(settings: Settings) -> None:
         start_webserver(supervisor, settings)
         start_pubsub(supervisor, settings)
         start_ingest(supervisor)
+        start_api(supervisor, settings)
         url = wait_shown(supervisor, settings)
+        api_url = wait_for_api(supervisor, settings)
         start_daemon(supervisor, settings)
         click.echo(
             f"Dagster UI    {url}\n"
+            f"API           {api_url}/poles, ask with `ami query`\n"
             f"Pub/Sub       {settings.emulator_host}, topic {settings.pubsub_topic}\n"
             f"data and logs {settings.data_dir}\n"
             "publish with `ami simulate`; stop with Ctrl-C"

@@ -183,6 +183,10 @@ class DataDir:
         """Dagster's instance folder."""
         return self.root / "dagster"
 
+    def parsed_models(self, target: str | None) -> Path:
+        """What dbt has parsed of its project for `target` of the profile (None: its own)."""
+        return self.root / "dbt" / f"{target or 'duckdb'}.msgpack"
+
     @property
     def logs(self) -> Path:
         """Logs of the processes that `ami demo` and `ami up` start."""

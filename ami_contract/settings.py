@@ -186,6 +186,60 @@ class Settings(BaseSettings):
         SecretStr(""), description="SMTP password; empty: no login."
     )
 
+    api_host: str = Field(
+        "127.0.0.1",
+        min_length=1,
+        description="Address the API listens on; any other than loopback needs keys or Google's "
+        "identities.",
+    )
+    api_port: int = Field(8000, ge=1, le=65535, description="Port of the API.")
+    api_keys: SecretStr = Field(
+        SecretStr(""),
+        description="Keys that open the API, comma-separated, 16 characters or longer each.",
+    )
+    api_google_audience: str = Field(
+        "", description="Audience of the Google-signed identity tokens that the API takes."
+    )
+    api_google_emails: str = Field(
+        "", description="Who may use the API by such a token: e-mail addresses, comma-separated."
+    )
+    api_cors_origins: str = Field(
+        "", description="Origins whose pages may call the API, comma-separated; empty: none."
+    )
+    api_requests_per_s: float = Field(
+        500.0, ge=0, description="Requests per second that a client may make; 0: without limit."
+    )
+    api_max_body_bytes: int = Field(
+        65_536, ge=1024, description="A request with a longer body is refused, in bytes."
+    )
+    api_query_threads: int = Field(
+        4, ge=1, le=64, description="Queries that the API runs side by side."
+    )
+    api_query_timeout_s: float = Field(
+        10.0, gt=0, le=300, description="A query that takes longer is given up, in seconds."
+    )
+    api_cache_bytes: int = Field(
+        64 * 1024**2, ge=0, description="Memory for answers that are kept per snapshot, in bytes."
+    )
+    api_ready_max_age_s: float = Field(
+        0.0,
+        ge=0,
+        description="/ready fails when the published warehouse is older, in seconds; 0: never.",
+    )
+    api_live_tail_s: float | None = Field(
+        None,
+        ge=0,
+        description="How old events that no build has seen may be told, in seconds; 0: they are "
+        "not told; empty: 2 locally, 0 on BigQuery, where each look costs.",
+    )
+    api_access_log: bool = Field(True, description="Whether the API logs a line per request.")
+    api_url: str = Field(
+        "", description="Address of the API that `ami query` asks; empty: AMI_API_PORT here."
+    )
+    api_key: SecretStr = Field(
+        SecretStr(""), description="Key that `ami query` sends; empty: the first of AMI_API_KEYS."
+    )
+
     @field_validator("data_dir")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
@@ -227,6 +281,20 @@ class Settings(BaseSettings):
                 raise ValueError("an address that starts with http:// or https://")
         return value
 
+    @field_validator("api_keys")
+    @classmethod
+    def _long_enough(cls, value: SecretStr) -> SecretStr:
+        if any(len(key) < 16 for key in _words(value.get_secret_value())):
+            raise ValueError("keys of 16 characters or more, comma-separated")
+        return value
+
+    @model_validator(mode="after")
+    def _google_identities_are_named(self) -> Settings:
+        if bool(self.api_google_audience) != bool(_words(self.api_google_emails)):
+            # Anybody can have Google sign a token for any audience.
+            raise ValueError("AMI_API_GOOGLE_AUDIENCE and AMI_API_GOOGLE_EMAILS need each other")
+        return self
+
     @model_validator(mode="after")
     def _channels_are_complete(self) -> Settings:
         for channel in self.alert_channel_names:
@@ -259,6 +327,21 @@ class Settings(BaseSettings):
     def alert_recipients(self) -> tuple[str, ...]:
         """Recipients of `alert_email_to`."""
         return tuple(_words(self.alert_email_to))
+
+    @property
+    def api_key_list(self) -> tuple[str, ...]:
+        """Keys of `api_keys`; never to be logged."""
+        return tuple(_words(self.api_keys.get_secret_value()))
+
+    @property
+    def api_google_email_list(self) -> tuple[str, ...]:
+        """Addresses of `api_google_emails`, in lower case."""
+        return tuple(word.lower() for word in _words(self.api_google_emails))
+
+    @property
+    def api_cors_origin_list(self) -> tuple[str, ...]:
+        """Origins of `api_cors_origins`."""
+        return tuple(_words(self.api_cors_origins))
 
     @property
     def data(self) -> DataDir:

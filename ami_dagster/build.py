@@ -12,6 +12,7 @@ from ami_contract.settings import Settings
 from ami_dagster.alerts.channels import configured_channels
 from ami_dagster.alerts.hops import Limits
 from ami_dagster.alerts.observation import Watch
+from ami_dagster.catalog import catalogued
 from ami_dagster.defs.alerts.sensors import data_flow_sensor, failures_sensor
 from ami_dagster.defs.analytics.assets import (
     AmiTranslator,
@@ -19,8 +20,10 @@ from ami_dagster.defs.analytics.assets import (
     dbt_models,
     dbt_project,
     dbt_resource,
+    manifest_of,
     served_models,
 )
+from ami_dagster.defs.analytics.columns import source_metadata
 from ami_dagster.defs.analytics.schedules import schedules
 from ami_dagster.defs.analytics.sensors import late_days_sensor
 from ami_dagster.defs.edge import assets as edge
@@ -31,6 +34,8 @@ from ami_dagster.defs.lake.replay import replay_archive
 from ami_dagster.defs.lake.sensors import landed_hours_sensor
 from ami_dagster.defs.retention import retention_job, retention_schedule
 from ami_dagster.defs.serving.assets import publication
+from ami_dagster.defs.serving.dr_window import dr_window_report
+from ami_dagster.defs.serving.exposures import exposures
 from ami_dagster.defs.serving.on_demand import data_quality_report, exports
 from ami_dagster.freshness import fail_window
 from ami_dagster.jobs import AD_HOC_JOB, REFRESH_DAYS, REFRESH_HOURS, jobs
@@ -54,8 +59,10 @@ def build_definitions(settings: Settings) -> dg.Definitions:
     hours = hourly_partitions(data, now)
     project = dbt_project(DBT_PROJECT_DIR)
     days = daily_partitions(data, now)
-    translator = AmiTranslator(hours, days)
+    translator = AmiTranslator(hours, days, project)
+    manifest = manifest_of(project)
     hourly, calendar = dbt_models(project, translator), calendar_models(project, translator)
+    on_demand = [exports(days), data_quality_report(days), dr_window_report()]
     by_name = {job.name: job for job in jobs(hourly, calendar)}
     publishing = publication(
         served_models(hourly, calendar), [*hourly.check_keys, *calendar.check_keys]
@@ -66,7 +73,8 @@ def build_definitions(settings: Settings) -> dg.Definitions:
     compacting = compaction(hours)
     checks = [key for made in (compacting, hourly, calendar) for key in made.check_keys]
     return dg.Definitions(
-        assets=[
+        assets=catalogued(
+            source_metadata(manifest),
             *edge.assets(settings),
             *ingest.assets(settings),
             landed_readings(hours),
@@ -74,9 +82,9 @@ def build_definitions(settings: Settings) -> dg.Definitions:
             hourly,
             calendar,
             publishing,
-            exports(days),
-            data_quality_report(days),
-        ],
+            *on_demand,
+            *exposures(manifest, on_demand),
+        ),
         asset_checks=[poles_check(watch)],
         jobs=[*by_name.values(), replay_archive, retaining],
         sensors=[

@@ -16,6 +16,7 @@ from ami_contract.settings import Settings
 from ami_dagster.alerts.channels import configured_channels
 from ami_dagster.alerts.hops import Limits
 from ami_dagster.alerts.observation import Watch
+from ami_dagster.catalog import catalogued
 from ami_dagster.cloud import Archive, GoogleCloud, RawTable
 from ami_dagster.defs.alerts.sensors import failures_sensor
 from ami_dagster.defs.analytics.assets import (
@@ -24,7 +25,9 @@ from ami_dagster.defs.analytics.assets import (
     dbt_models,
     dbt_project,
     dbt_resource,
+    manifest_of,
 )
+from ami_dagster.defs.analytics.columns import source_metadata
 from ami_dagster.defs.analytics.sensors import late_days_sensor
 from ami_dagster.defs.cloud.assets import edge_assets, ingest_assets, stored_readings
 from ami_dagster.defs.cloud.checks import archive_check, poles_check
@@ -32,6 +35,7 @@ from ami_dagster.defs.cloud.dataflow import drain_job, launch_job
 from ami_dagster.defs.cloud.schedules import cloud_schedules
 from ami_dagster.defs.cloud.sensors import cloud_flow_sensor, landed_days_sensor
 from ami_dagster.defs.retention import retention_job, retention_schedule
+from ami_dagster.defs.serving.exposures import exposures
 from ami_dagster.freshness import HOURLY, fail_window
 from ami_dagster.jobs import AD_HOC_JOB, REFRESH_DAYS, REFRESH_HOURS, jobs
 from ami_dagster.resources import Lake
@@ -62,7 +66,8 @@ def cloud_definitions(settings: Settings, project_dir: Path) -> dg.Definitions:
     hours = dg.HourlyPartitionsDefinition(start_date=first, end_offset=1)
     days = dg.DailyPartitionsDefinition(start_date=first, end_offset=1)
     project = dbt_project(project_dir, TARGET)
-    translator = AmiTranslator(hours, days)
+    translator = AmiTranslator(hours, days, project)
+    manifest = manifest_of(project)
     hourly, calendar = dbt_models(project, translator), calendar_models(project, translator)
     by_name = {job.name: job for job in jobs(hourly, calendar, has_lake=False)}
     watch = _watch(settings, hourly, calendar)
@@ -71,13 +76,15 @@ def cloud_definitions(settings: Settings, project_dir: Path) -> dg.Definitions:
     retaining = retention_job(settings)
     own_jobs = [launching, draining, retaining]
     return dg.Definitions(
-        assets=[
+        assets=catalogued(
+            source_metadata(manifest),
             *edge_assets(settings),
             *ingest_assets(settings),
             stored_readings(settings, days),
             hourly,
             calendar,
-        ],
+            *exposures(manifest, read=()),
+        ),
         asset_checks=[poles_check(watch), archive_check()],
         jobs=[*by_name.values(), *own_jobs],
         sensors=[

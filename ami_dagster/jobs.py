@@ -29,6 +29,7 @@ REFRESH_CALENDAR: Final = "refresh_calendar"
 COMPACT_HOURS: Final = "compact_landed_hours"
 EXPORT_DAY: Final = "export_day"
 REPORT_QUALITY: Final = "report_data_quality"
+EVALUATE_DR: Final = "evaluate_dr_window"
 # Dagster's own name for what is materialized by hand or backfilled.
 AD_HOC_JOB: Final = "__ASSET_JOB"
 
@@ -115,6 +116,11 @@ def jobs(
             REPORT_QUALITY,
             dg.AssetSelection.assets("data_quality_report"),
             "Report on the data of a UTC day.",
+        ),
+        _job(
+            EVALUATE_DR,
+            dg.AssetSelection.assets("dr_window_report"),
+            "What a demand-response window shed; launch it with the window in its config.",
         ),
     ]
 

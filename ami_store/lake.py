@@ -228,7 +228,7 @@ def _hour_starts(data: DataDir) -> set[datetime]:
 
 
 _COLUMNS: Final = ", ".join(ROW_SCHEMA.names)
-_SAME_READING: Final = "PARTITION BY meter_id, seq, event_ts"
+_KEY: Final = "meter_id, seq, event_ts"
 _ORDER: Final = ", ".join(
     [
         "ingest_ts",
@@ -243,25 +243,39 @@ def deduplicated(table: str) -> str:
     """SELECT of `table`'s stored rows without copies, by the rule of `compact_hour`."""
     return (
         f"SELECT {_COLUMNS} FROM {table} "
-        f"QUALIFY row_number() OVER ({_SAME_READING} ORDER BY {_ORDER}) = 1"
+        f"QUALIFY row_number() OVER (PARTITION BY {_KEY} ORDER BY {_ORDER}) = 1"
     )
 
 
-def _merge_sql(files: list[Path]) -> str:
-    """Rank the copies of every reading; copy_no 1 is the one that is kept."""
-    return f"""
-        CREATE OR REPLACE TEMP TABLE merged AS
+def _ranking_sql(files: list[Path]) -> tuple[str, str, str]:
+    """Statements that make `stored`, the keys that are `repeated` in it, and their rows `ranked`.
+
+    Of ranked rows, copy_no 1 is the one that is kept. Few readings are stored twice, and ranking
+    all of them would cost as much as all else.
+    """
+    values = f"row({', '.join(_MEASURED)})"
+    return (
+        f"""
+        CREATE OR REPLACE TEMP TABLE stored AS
+        SELECT {_COLUMNS} FROM read_parquet({file_list(files)})
+        """,
+        f"""
+        CREATE OR REPLACE TEMP TABLE repeated AS
+        SELECT {_KEY} FROM stored GROUP BY ALL HAVING count(*) > 1
+        """,
+        f"""
+        CREATE OR REPLACE TEMP TABLE ranked AS
         SELECT
             {_COLUMNS},
             row_number() OVER (same ORDER BY {_ORDER}) AS copy_no,
             count(*) OVER same AS copies,
-            row({", ".join(_MEASURED)})
-                IS DISTINCT FROM first_value(row({", ".join(_MEASURED)})) OVER (
-                    same ORDER BY {_ORDER}
-                ) AS differs
-        FROM read_parquet({file_list(files)})
-        WINDOW same AS ({_SAME_READING})
-    """
+            {values} IS DISTINCT FROM first_value({values}) OVER (same ORDER BY {_ORDER})
+                AS differs
+        FROM stored
+        SEMI JOIN repeated USING ({_KEY})
+        WINDOW same AS (PARTITION BY {_KEY})
+        """,
+    )
 
 
 def compaction_connection() -> duckdb.DuckDBPyConnection:
@@ -444,24 +458,25 @@ def _commit(
     readings = folder / f"readings-{digest}.parquet"
     copies = folder / f"copies-{digest}.parquet"
     try:
-        con.execute(_merge_sql(inputs))
+        for statement in _ranking_sql(inputs):
+            con.execute(statement)
         row = con.execute(
             """
             SELECT
-                count(*) FILTER (copy_no = 1),
-                count(*) FILTER (copy_no > 1),
-                count(*) FILTER (differs),
+                count(*) - (SELECT count(*) FILTER (copy_no > 1) FROM ranked),
+                (SELECT count(*) FILTER (copy_no > 1) FROM ranked),
+                (SELECT count(*) FILTER (differs) FROM ranked),
                 min(event_ts),
                 max(event_ts)
-            FROM merged
+            FROM stored
             """
         ).fetchone()
         assert row is not None
         rows, copy_rows, conflicts, first, last = row
-        _copy(con, readings, _kept_sql(any_copies=copy_rows > 0))
+        _copy(con, readings, _KEPT_SQL)
         if copy_rows:
             order = "meter_id, event_ts, seq, copy_no"
-            _copy(con, copies, f"SELECT {_COLUMNS} FROM merged WHERE copy_no > 1 ORDER BY {order}")
+            _copy(con, copies, f"SELECT {_COLUMNS} FROM ranked WHERE copy_no > 1 ORDER BY {order}")
     except duckdb.Error as error:
         raise LakeError(f"cannot compact the hour {start:%Y-%m-%d %H:00}Z: {error}") from error
     manifest = Manifest(
@@ -479,21 +494,34 @@ def _commit(
     write_bytes(folder / MANIFEST, json.dumps(asdict(manifest)).encode())
 
 
-def _kept_sql(*, any_copies: bool) -> str:
-    conflicts = f"count(*) FILTER (differs) OVER ({_SAME_READING})" if any_copies else "0::BIGINT"
-    return f"""
-        SELECT
-            {_COLUMNS},
-            copies,
-            conflicting_copies,
-            coalesce(array_to_string(quality_flags, ','), '') AS flag_text,
-            seq - lag(seq) OVER beside AS seq_step_before,
-            lead(seq) OVER beside - seq AS seq_step_after
-        FROM (SELECT *, {conflicts} AS conflicting_copies FROM merged)
-        WHERE copy_no = 1
-        WINDOW beside AS (PARTITION BY meter_id ORDER BY event_ts, seq)
+# A window without an order follows the rows as they come, and they come sorted: the readings beside
+# a reading are known without sorting a second time.
+_KEPT_SQL: Final = f"""
+    SELECT
+        {_COLUMNS},
+        copies,
+        conflicting_copies,
+        coalesce(array_to_string(quality_flags, ','), '') AS flag_text,
+        CASE WHEN lag(meter_id) OVER () = meter_id THEN seq - lag(seq) OVER () END
+            AS seq_step_before,
+        CASE WHEN lead(meter_id) OVER () = meter_id THEN lead(seq) OVER () - seq END
+            AS seq_step_after
+    FROM (
+        SELECT * FROM (
+            SELECT {_COLUMNS}, 1::BIGINT AS copies, 0::BIGINT AS conflicting_copies
+            FROM stored
+            ANTI JOIN repeated USING ({_KEY})
+            UNION ALL
+            SELECT {_COLUMNS}, copies, conflicting_copies
+            FROM (
+                SELECT *, count(*) FILTER (differs) OVER (PARTITION BY {_KEY}) AS conflicting_copies
+                FROM ranked
+            )
+            WHERE copy_no = 1
+        )
         ORDER BY meter_id, event_ts, seq
-    """
+    )
+"""
 
 
 def _copy(con: duckdb.DuckDBPyConnection, target: Path, query: str) -> None:

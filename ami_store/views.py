@@ -19,7 +19,7 @@ from ami_contract.lake import DataDir, hour_folder
 from ami_contract.reading import ROW_FIELDS, Field
 from ami_contract.registry import REGISTRY_FIELDS
 from ami_contract.render import COMPACTED_FIELDS, duckdb_type
-from ami_store.lake import LAYOUT, hours
+from ami_store.lake import LAYOUT, Hour, hours
 from ami_store.registry import read_registry
 from ami_store.sql import file_list
 
@@ -30,6 +30,20 @@ def _select(fields: tuple[Field, ...], files: list[Path]) -> str:
         return f"SELECT {columns} WHERE false"
     columns = ", ".join(f.name for f in fields)
     return f"SELECT {columns} FROM read_parquet({file_list(files)})"
+
+
+def stored_files(data: DataDir, hour: Hour) -> list[Path]:
+    """Files with the stored readings of an hour, copies included."""
+    folder = data.readings / hour_folder(hour.start)
+    return [
+        *(folder / name for name in (*hour.manifest.readings, *hour.manifest.copies)),
+        *hour.pending,
+    ]
+
+
+def stored_readings(files: list[Path]) -> str:
+    """SQL of `raw_meter_readings` that are in `files`."""
+    return _select(ROW_FIELDS, files)
 
 
 def lake_files(data: DataDir) -> tuple[list[Path], list[Path]]:

@@ -27,6 +27,7 @@ PARTS = {
     "daemon": "dagster-daemon run",
     "pubsub": "ami_cli.main pubsub",
     "ingest": "ami_cli.main ingest",
+    "api": "ami_cli.main api",
 }
 _LOADED = """{ workspaceOrError { ... on Workspace {
   locationEntries { locationOrLoadError { __typename } } } } }"""
@@ -94,6 +95,7 @@ def live(folder: Path, settings: dict[str, str] | None = None) -> Iterator[LiveP
         "AMI_PUBSUB_PORT": str(free_port()),
         "AMI_DAGSTER_PORT": str(port),
         "AMI_CODE_SERVER_PORT": str(free_port()),
+        "AMI_API_PORT": str(free_port()),
         **(settings or {}),
     }
     environment.pop("PYTHONDONTWRITEBYTECODE", None)

@@ -53,7 +53,7 @@ def group_box(page: Page, group: str) -> Locator:
 
 
 def test_the_lineage_page_shows_groups_and_their_assets(url: str, tmp_path: Path) -> None:
-    with open_page(1900, 800) as page:
+    with open_page(2300, 1000) as page:
         page.goto(f"{url}/asset-groups")
         for group in CLOSED:
             group_box(page, group).first.wait_for(timeout=60_000)
@@ -67,6 +67,27 @@ def test_the_lineage_page_shows_groups_and_their_assets(url: str, tmp_path: Path
                 timeout=60_000
             )
         page.wait_for_timeout(1500)
+        # The page hides the uppermost group's name behind its own head.
+        page.mouse.move(1000, 900)
+        page.mouse.down()
+        page.mouse.move(1000, 930, steps=5)
+        page.mouse.up()
+        page.wait_for_timeout(500)
         picture = Path(PICTURES or tmp_path) / "lineage.png"
-        page.screenshot(path=picture, clip={"x": 560, "y": 112, "width": 1300, "height": 660})
+        page.screenshot(path=picture, clip={"x": 560, "y": 112, "width": 1695, "height": 880})
         assert picture.stat().st_size > 10_000
+
+
+def test_the_page_of_the_events_shows_the_sag_as_a_picture(url: str, tmp_path: Path) -> None:
+    with open_page(1500, 900) as page:
+        page.goto(f"{url}/assets/voltage_events?view=overview")
+        page.get_by_text("grid-operations").first.wait_for(timeout=60_000)
+        page.get_by_text("One row per event_id.").first.wait_for()
+        page.get_by_text("docs/voltage-events.md").first.wait_for()
+        row = page.locator("tr", has_text="picture")
+        row.get_by_text("Show Markdown").first.click()
+        image = page.locator('img[src^="data:image/svg+xml"]').first
+        image.wait_for(timeout=20_000)
+        assert image.evaluate("image => image.naturalWidth") == 760
+        page.wait_for_timeout(500)
+        page.screenshot(path=Path(PICTURES or tmp_path) / "sag-picture.png")

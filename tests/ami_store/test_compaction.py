@@ -12,6 +12,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -41,6 +43,7 @@ from ami_store.lake import (
     compact_hour,
     compaction_connection,
     hours,
+    land,
     landed_rows,
     oldest_hour,
     read_hour,
@@ -104,6 +107,49 @@ def test_a_kept_reading_knows_its_flags_and_the_readings_beside_it(data: DataDir
         (2, "estimated", 1, 5),
         (7, "", 5, None),
     ]
+
+
+def test_half_a_million_readings_that_arrive_in_any_order_know_those_beside_them(
+    data: DataDir,
+) -> None:
+    # Several row groups, threads and files, a tenth of the readings lost, some stored twice.
+    rng = np.random.default_rng(4)
+    meters, seconds = 150, 3600
+    received = np.flatnonzero(rng.random(meters * seconds) > 0.1)
+    stored = rng.permutation(np.concatenate([received, received[::97]]))
+    for number, part in enumerate(np.array_split(stored, 5)):
+        land(data, HOUR, f"part{number}", readings_at(part // seconds, part % seconds))
+
+    compact(data)
+
+    [path] = (data.readings / hour_folder(HOUR)).glob("readings-*")
+    found = pq.read_table(path)
+    meter, seq = received // seconds, received % seconds
+    before = np.where(np.diff(meter, prepend=-1) == 0, np.diff(seq, prepend=0), -1)
+    after = np.append(before[1:], -1)
+    assert found["seq"].to_numpy().tolist() == seq.tolist()
+    assert found["meter_id"].to_pylist() == [f"m{number:03}" for number in meter]
+    assert found["seq_step_before"].fill_null(-1).to_numpy().tolist() == before.tolist()
+    assert found["seq_step_after"].fill_null(-1).to_numpy().tolist() == after.tolist()
+    assert sum(found["copies"].to_pylist()) == len(stored)
+
+
+def readings_at(meters: np.ndarray, seconds: np.ndarray) -> pa.Table:
+    """Stored rows of meters by number at seconds of the hour, which are their seq."""
+    times = pa.array((HOUR.timestamp() + seconds) * 1e6).cast(pa.int64())
+    columns = {name: pa.scalar(value) for name, value in row(0).items()}
+    filled = {
+        "event_ts": times.cast(pa.timestamp("us", tz="UTC")),
+        "meter_id": pa.array([f"m{number:03}" for number in meters]),
+        "seq": pa.array(seconds),
+    }
+    return pa.table(
+        [
+            filled.get(field.name, pa.repeat(columns[field.name], len(seconds))).cast(field.type)
+            for field in ROW_SCHEMA
+        ],
+        schema=ROW_SCHEMA,
+    )
 
 
 def test_an_hour_of_an_older_layout_is_compacted_again(data: DataDir) -> None:

@@ -3,19 +3,27 @@
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import dagster as dg
 from dagster_dbt import DagsterDbtTranslator, DbtCliResource, DbtProject, dbt_assets
+from dagster_dbt.asset_utils import default_description_fn
+from dagster_dbt.dbt_manifest import validate_manifest
 
 from ami_contract.lake import HOUR
+from ami_dagster.column_lineage import read_parents
+from ami_dagster.defs.analytics.columns import grains, table_metadata
+from ami_dagster.defs.analytics.facts import facts_of, no_facts, with_facts
 from ami_dagster.defs.lake.assets import WAREHOUSE_POOL
 from ami_dagster.freshness import mart_policy
 from ami_dagster.jobs import REASON_TAG
 from ami_dagster.leftovers import end_lost_dbt
 from ami_dagster.partitions import Stretch
 from ami_dagster.resources import Lake
+from ami_store.files import write_bytes
 
 _CALENDAR: Final = "tag:daily tag:weekly"
 _READINGS: Final = "readings"
@@ -29,10 +37,15 @@ class AmiTranslator(DagsterDbtTranslator):
     """Keys are plain model names, groups follow the folders, partitions the tags of the marts."""
 
     def __init__(
-        self, hourly: dg.PartitionsDefinition[str], daily: dg.PartitionsDefinition[str]
+        self,
+        hourly: dg.PartitionsDefinition[str],
+        daily: dg.PartitionsDefinition[str],
+        project: DbtProject,
     ) -> None:
         super().__init__()
         self._partitions = {"hourly": hourly, "daily": daily}
+        self._grains = grains(manifest_of(project))
+        self._parents = read_parents(Path(project.project_dir))
 
     def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
         """The model's name; a source's key stands in its meta."""
@@ -59,6 +72,22 @@ class AmiTranslator(DagsterDbtTranslator):
             return None
         tags = dbt_resource_props.get("tags", [])
         return next((self._partitions[tag] for tag in tags if tag in self._partitions), None)
+
+    def get_description(self, dbt_resource_props: Mapping[str, Any]) -> str:
+        """As dbt describes it, with the grain that its data tests hold it to, and the SQL."""
+        grain = self._grains.get(dbt_resource_props["unique_id"])
+        said = dbt_resource_props["description"].strip()
+        if grain:
+            said += f"\n\nOne row per {', '.join(grain)}."
+        return default_description_fn({**dbt_resource_props, "description": said})
+
+    def get_metadata(self, dbt_resource_props: Mapping[str, Any]) -> Mapping[str, Any]:
+        """As dbt says, with the columns the columns come from."""
+        parents = self._parents.get(dbt_resource_props["name"], {})
+        return {
+            **super().get_metadata(dbt_resource_props),
+            **table_metadata(dbt_resource_props["columns"], parents),
+        }
 
     def get_asset_spec(
         self, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None
@@ -106,6 +135,11 @@ def dbt_project(project_dir: Path, target: str | None = None) -> DbtProject:
     return project
 
 
+def manifest_of(project: DbtProject) -> Mapping[str, Any]:
+    """The project's manifest; read once, as dagster-dbt does."""
+    return validate_manifest(project.manifest_path)
+
+
 def dbt_resource(project: DbtProject) -> DbtCliResource:
     """The dbt of this Python environment, whether or not it is activated."""
     return DbtCliResource(
@@ -150,12 +184,35 @@ def _models(
     def models(context: dg.AssetExecutionContext, dbt: DbtCliResource, lake: Lake) -> Iterator[Any]:
         for pid in end_lost_dbt(lake.data):
             context.log.warning("ended dbt (process %d), which a killed run had left", pid)
-        prune_targets(Path(dbt.project_dir) / project.target_path)
+        targets = Path(dbt.project_dir) / project.target_path
+        prune_targets(targets)
+        target = targets / f"{name}-{context.run_id}"
         # Unit tests judge the code, not the data; `dbt test` and CI run them.
         build = ["build", "--exclude-resource-type", "unit_test", *options(context.run.tags)]
-        yield from dbt.cli(build, context=context).stream()
+        with parsed_once(lake.data.parsed_models(project.target), target):
+            events = dbt.cli(build, context=context, target_path=target).stream()
+            # Only a DuckDB beside us is cheap to look into.
+            look = partial(facts_of, lake.data) if project.target is None else no_facts
+            yield from with_facts(events, manifest_of(project), look, context)
 
     return models
+
+
+@contextmanager
+def parsed_once(kept: Path, target: Path) -> Iterator[None]:
+    """Let dbt, which runs inside with the folder `target`, parse only what has changed.
+
+    dbt keeps what it has parsed for one warehouse; the project's own is that of whichever data
+    folder was used first. So each keeps its own, in the file `kept`.
+    """
+    file = target / "partial_parse.msgpack"
+    if kept.exists():
+        target.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(kept, file)
+    before = file.stat().st_mtime_ns if file.exists() else 0
+    yield
+    if file.exists() and file.stat().st_mtime_ns != before:
+        write_bytes(kept, file.read_bytes())
 
 
 def prune_targets(target: Path, keep: int = _KEPT_TARGETS) -> None:

@@ -3,11 +3,11 @@
 import dagster as dg
 
 from ami_contract.errors import LakeError
-from ami_contract.lake import partition_key
+from ami_contract.lake import DataDir, partition_key
 from ami_dagster.freshness import EVERY_5_MINUTES, ON_ARRIVAL
 from ami_dagster.partitions import uncompacted_hours
 from ami_dagster.resources import Lake
-from ami_store.lake import Hour, compact_hour, compaction_connection
+from ami_store.lake import Hour, compact_hour, compaction_connection, stored_files
 from ami_store.quarantine import SetAside, quarantined, set_aside_damaged
 
 GROUP = "lake"
@@ -31,11 +31,12 @@ def landed_readings(partitions: dg.HourlyPartitionsDefinition) -> dg.AssetSpec:
     )
 
 
-def hour_metadata(hour: Hour) -> dict[str, dg.MetadataValue | int | str]:
-    """Rows, files and span of a compacted hour."""
+def hour_metadata(data: DataDir, hour: Hour) -> dict[str, dg.MetadataValue | int | str]:
+    """Rows, bytes, files and span of a compacted hour."""
     manifest = hour.manifest
     return {
         "dagster/partition_row_count": manifest.rows,
+        "bytes": sum(path.stat().st_size for path in stored_files(data, hour)),
         "copies_removed": manifest.copy_rows,
         "conflicting_copies": manifest.conflicts,
         "landed_files_merged": len(manifest.merged),
@@ -89,7 +90,8 @@ def compaction(partitions: dg.HourlyPartitionsDefinition) -> dg.AssetsDefinition
                     for found in moved:
                         context.log.error("%s was set aside: %s", found.path, found.reason)
                     hour = compact_hour(lake.data, start, now=lake.now(), con=con)
-                context.add_asset_metadata(hour_metadata(hour), partition_key=partition_key(start))
+                facts = hour_metadata(lake.data, hour)
+                context.add_asset_metadata(facts, partition_key=partition_key(start))
                 if number % _PROGRESS_EVERY == 0:
                     context.log.info("%d of %d hours", number, len(starts))
         return dg.MaterializeResult(check_results=[whole_files(list(quarantined(lake.data)))])

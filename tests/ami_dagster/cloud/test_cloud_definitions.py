@@ -13,8 +13,13 @@ from ami_contract.errors import SettingsError
 from ami_contract.settings import Settings
 from ami_dagster.build import DBT_PROJECT_DIR, build_definitions
 
-# What has no place where dbt's tables are what people query.
-LOCAL_ONLY = {"compacted_readings", "published_warehouse", "exports", "data_quality_report"}
+# What has no place where dbt's tables are what people query; `exports` is an exposure there.
+LOCAL_ONLY = {
+    "compacted_readings",
+    "published_warehouse",
+    "data_quality_report",
+    "dr_window_report",
+}
 LINEAGE = {
     "ingest_job": {"pubsub_topic"},
     "raw_archive": {"ingest_job"},

@@ -4,8 +4,8 @@ A script: `python dbt_on_googlesql.py plan.json answer.json`. The dbt-bigquery a
 one up to the point where it would call Google; from there statements go to the evaluator. The plan:
 `python` (of the evaluator's environment) and `steps`, each of them `load` (name, columns, rows),
 `dbt` (arguments), `dump` (names of tables), `ask` (a query), `watch` (note from now on what
-statements read; they are told this time, in µs since 1970) or `watched` (what they read). The answer lists one result per
-step.
+statements read; they are told this time, in µs since 1970) or `watched` (what they read). The
+answer lists one result per step.
 """
 
 from __future__ import annotations

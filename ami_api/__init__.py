@@ -1,0 +1,1 @@
+"""The HTTP API: reads the published warehouse, gives answers about poles, events and sheds."""
