@@ -259,7 +259,7 @@ def test_a_run_that_is_killed_every_time_is_told_once_and_made_up_for_by_one_com
             stage.kill_run(lost)
         stage.platform.wait(lambda: stage.told() == [("run_failed", "alert")], 120)
         assert stage.ended()[DETECT_SAGS, "FAILURE"] == 3
-        # `ami up` has another dbt to wait for, then none: the job is launched again.
+        # As a person does in the UI, or the next tick of the schedule.
         stage.launch_sags()
         stage.wait_for_end(1)
         recovered = [("run_failed", "alert"), ("run_failed", "recovery")]
