@@ -35,6 +35,8 @@ def environment(settings: Settings) -> dict[str, str]:
         "AMI_API_PORT": str(settings.api_port),
         # Python's own cache of compiled modules halves every start.
         "PYTHONDONTWRITEBYTECODE": "",
+        # A backfill that meets the code server while that starts again waits, as runs do.
+        "DAGSTER_BACKFILL_RETRY_DEFINITION_CHANGED_ERROR": "1",
     }
 
 

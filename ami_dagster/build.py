@@ -64,7 +64,9 @@ def build_definitions(settings: Settings) -> dg.Definitions:
     hourly, calendar = dbt_models(project, translator), calendar_models(project, translator)
     on_demand = [exports(days), data_quality_report(days), dr_window_report()]
     by_name = {job.name: job for job in jobs(hourly, calendar)}
-    publishing = publication(served_models(hourly, calendar))
+    publishing = publication(
+        served_models(hourly, calendar), [*hourly.check_keys, *calendar.check_keys]
+    )
     watch = _watch(settings, calendar)
     channels = configured_channels(settings)
     retaining = retention_job(settings)

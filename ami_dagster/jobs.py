@@ -34,6 +34,8 @@ EVALUATE_DR: Final = "evaluate_dr_window"
 AD_HOC_JOB: Final = "__ASSET_JOB"
 
 REASON_TAG: Final = "ami/reason"
+# Voltage events that meet the run's hours, once it has published them.
+EVENTS_TAG: Final = "ami/events"
 
 # What an operator waits for; all else that a tick builds is upstream of these.
 SAG_MARTS: Final = (

@@ -15,6 +15,11 @@ def text_literal(text: str | Path) -> str:
     return "'" + str(text).replace("'", "''") + "'"
 
 
+def identifier(name: str) -> str:
+    """`name` as a quoted SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
 def file_list(paths: Iterable[Path]) -> str:
     """`paths` as a SQL list of strings, for `read_parquet`."""
     return f"[{', '.join(text_literal(path) for path in paths)}]"

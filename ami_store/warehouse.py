@@ -7,7 +7,7 @@ Readers attach the snapshot read-only, so no writer ever waits for them.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -18,7 +18,7 @@ from ami_contract.errors import WarehouseError
 from ami_contract.lake import DataDir
 from ami_store.files import TEMPORARY_PREFIX, write_with
 from ami_store.lake import hours, remove_replaced
-from ami_store.sql import memory_connection, text_literal
+from ami_store.sql import identifier, memory_connection, text_literal
 from ami_store.views import lake_views
 
 # Views name their catalog, so every reader attaches the snapshot under the writer's name.
@@ -33,11 +33,13 @@ class Published:
 
     Attributes:
         tables: relations that plain names find.
+        kept: tables that stayed as they were published before, or unpublished.
         bytes: size of the snapshot's file.
         listed_at: when the lake was listed for it; readings landed later are not in it.
     """
 
     tables: list[str]
+    kept: list[str]
     bytes: int
     listed_at: datetime
 
@@ -50,8 +52,12 @@ class Answer:
     rows: list[tuple[Any, ...]]
 
 
-def publish(data: DataDir) -> Published:
+def publish(data: DataDir, keep: Collection[str] = ()) -> Published:
     """Replace the published snapshot by what dbt has built.
+
+    Args:
+        data: where the warehouse lies.
+        keep: tables to leave as they are published now; those that are not are left out.
 
     Raises:
         WarehouseError: dbt has not built anything yet, or is writing now.
@@ -61,6 +67,7 @@ def publish(data: DataDir) -> Published:
     # One publication runs at a time, so whatever is left here is of a killed one.
     for leftover in data.published_warehouse.parent.glob(f"{TEMPORARY_PREFIX}*"):
         leftover.unlink(missing_ok=True)
+    kept: list[str] = []
     try:
         with memory_connection() as con:
             con.execute(f"ATTACH {text_literal(data.warehouse)} AS {CATALOG} (READ_ONLY)")
@@ -68,6 +75,7 @@ def publish(data: DataDir) -> Published:
             def copy(path: Any) -> None:
                 con.execute(f"ATTACH {text_literal(path)} AS snapshot")
                 con.execute(f"COPY FROM DATABASE {CATALOG} TO snapshot")
+                kept.extend(_keep(con, data, keep))
                 con.execute("DETACH snapshot")
 
             write_with(data.published_warehouse, copy)
@@ -85,7 +93,34 @@ def publish(data: DataDir) -> Published:
     listed_at = published_listing(data)
     assert listed_at is not None
     size = data.published_warehouse.stat().st_size
-    return Published([name for (name,) in tables], size, listed_at)
+    return Published([name for (name,) in tables], kept, size, listed_at)
+
+
+def _keep(con: duckdb.DuckDBPyConnection, data: DataDir, names: Collection[str]) -> list[str]:
+    """Give tables of the new `snapshot` the rows of the present one; returns which."""
+    built = _tables_of(con, "snapshot") & set(names)
+    if not built:
+        return []
+    present: set[str] = set()
+    if data.published_warehouse.exists():
+        con.execute(f"ATTACH {text_literal(data.published_warehouse)} AS present (READ_ONLY)")
+        present = _tables_of(con, "present")
+    for name in sorted(built):
+        table = f"main.{identifier(name)}"
+        con.execute(f"DROP TABLE snapshot.{table}")
+        if name in present:
+            con.execute(f"CREATE TABLE snapshot.{table} AS FROM present.{table}")
+    if data.published_warehouse.exists():
+        con.execute("DETACH present")
+    return sorted(built)
+
+
+def _tables_of(con: duckdb.DuckDBPyConnection, catalog: str) -> set[str]:
+    found = con.execute(
+        "SELECT table_name FROM duckdb_tables() WHERE database_name = ? AND schema_name = 'main'",
+        [catalog],
+    ).fetchall()
+    return {name for (name,) in found}
 
 
 def published_listing(data: DataDir) -> datetime | None:

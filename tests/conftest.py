@@ -13,6 +13,8 @@ from ami_contract.lake import DataDir
 # Files that take longest start first, so that no worker is left alone with one of them at the end.
 LONGEST = (
     "faults/test_kills.py",
+    "faults/test_orchestration_faults.py",
+    "faults/test_live_faults.py",
     "dbt_ami/test_incremental.py",
     "dbt_ami/test_incremental_faults.py",
     "dbt_ami/test_demand_response_incremental.py",

@@ -2,57 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
-import duckdb
 import pyarrow as pa
 import pytest
-from dagster._core.remote_origin import (
-    RegisteredCodeLocationOrigin,
-    RemoteInstigatorOrigin,
-    RemoteRepositoryOrigin,
-)
-from dagster._core.scheduler.instigation import (
-    InstigatorState,
-    InstigatorStatus,
-    InstigatorType,
-    ScheduleInstigatorData,
-    TickData,
-    TickStatus,
-)
+from sensor_stage import ClockedLake, Watched, hook, publish_listing, told
+from sensor_stage import tick_of as tick
 from support import HOUR, stored_rows
 from webhook_server import Posts, posts
 
 from ami_contract.lake import DataDir
 from ami_contract.registry import REGISTRY_SCHEMA
-from ami_dagster.alerts.book import Channel
-from ami_dagster.alerts.channels import WebhookChannel
 from ami_dagster.alerts.observation import Watch, newest_tick, observe, overdue
 from ami_dagster.defs.alerts.sensors import check_reasons, data_flow_sensor, failures_sensor
 from ami_dagster.defs.lake.checks import POLES_ARE_HEARD, poles_check
-from ami_dagster.resources import Lake
 from ami_store.backlog import Backlog, write_backlogs
 from ami_store.lake import compact_hour, compaction_connection, hours, land
 from ami_store.registry import write_registry
 
 SUBSCRIPTION = "projects/p/subscriptions/s"
 WATCH = Watch(subscription=SUBSCRIPTION)
-
-
-class ClockedLake(Lake):
-    """A lake whose clock stands still."""
-
-    at: str = HOUR.isoformat()
-
-    def now(self) -> datetime:
-        """The time it was told."""
-        return datetime.fromisoformat(self.at)
 
 
 @pytest.fixture
@@ -80,41 +53,6 @@ def server() -> Iterator[Posts]:
         yield server
 
 
-class Watched:
-    """A sensor that is evaluated again and again as the daemon does it."""
-
-    def __init__(
-        self, sensor: dg.SensorDefinition, data: DataDir, instance: dg.DagsterInstance
-    ) -> None:
-        self.sensor, self.data, self.instance = sensor, data, instance
-        self.cursor: str | None = None
-        self.evaluations: list[dg.AssetCheckEvaluation] = []
-
-    def look(self, now: datetime) -> None:
-        """One evaluation at `now`."""
-        context = dg.build_sensor_context(
-            instance=self.instance,
-            cursor=self.cursor,
-            resources={"lake": ClockedLake(data_dir=str(self.data.root), at=now.isoformat())},
-        )
-        result = self.sensor.evaluate_tick(context)
-        assert not result.run_requests
-        self.evaluations = list(result.asset_events)  # type: ignore[arg-type]
-        for event in result.asset_events:
-            self.instance.report_runless_asset_event(event)
-        self.cursor = result.cursor
-
-
-def told(server: Posts) -> list[tuple[str, str, dict[str, str]]]:
-    """Kind, event and subjects of what the webhook got, in its order."""
-    bodies: list[dict[str, Any]] = [json.loads(body) for _, _, body in server.received]
-    return [(body["kind"], body["event"], body["subjects"]) for body in bodies]
-
-
-def hook(server: Posts) -> list[Channel]:
-    return [WebhookChannel(server.url, 5.0, sleep=lambda seconds: None)]
-
-
 def at(minute: float) -> datetime:
     return HOUR + timedelta(minutes=minute)
 
@@ -126,16 +64,6 @@ def speak(data: DataDir, minute: float, *meters: tuple[str, str]) -> None:
         path = land(data, at(minute).replace(minute=0), f"{meter_id}-{minute:g}", rows)
         os.utime(path, (at(minute).timestamp(), at(minute).timestamp()))
     write_backlogs(data, {SUBSCRIPTION: Backlog(at(minute), 0, 0, 0.0)})
-
-
-def publish_listing(data: DataDir, listed_at: datetime) -> None:
-    """A snapshot that knows of nothing but when the lake was listed for it."""
-    data.published_warehouse.parent.mkdir(parents=True, exist_ok=True)
-    data.published_warehouse.unlink(missing_ok=True)
-    with duckdb.connect(str(data.published_warehouse)) as con:
-        con.execute("CREATE SCHEMA lake")
-        con.execute("CREATE TABLE lake.listing (listed_at TIMESTAMPTZ)")
-        con.execute("INSERT INTO lake.listing VALUES (?)", [listed_at])
 
 
 FLEET = (("m1", "p1"), ("m2", "p1"), ("m3", "p2"))
@@ -338,30 +266,6 @@ def test_what_cannot_be_read_is_said_and_the_rest_is_seen(
     assert look.seen.snapshot_problem
     [line] = look.unread
     assert "pubsub.json is damaged" in line
-
-
-def tick(instance: dg.DagsterInstance, schedule: str, at: datetime) -> None:
-    """A tick of a schedule that was skipped."""
-    repository = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("ami"), "__repository__")
-    origin = RemoteInstigatorOrigin(repository, schedule)
-    state = InstigatorState(
-        origin,
-        InstigatorType.SCHEDULE,
-        InstigatorStatus.DECLARED_IN_CODE,
-        ScheduleInstigatorData("* * * * *"),
-    )
-    if not instance.get_instigator_state(origin.get_id(), state.selector_id):
-        instance.add_instigator_state(state)
-    instance.create_tick(
-        TickData(
-            instigator_origin_id=origin.get_id(),
-            instigator_name=schedule,
-            instigator_type=InstigatorType.SCHEDULE,
-            status=TickStatus.SKIPPED,
-            timestamp=at.timestamp(),
-            selector_id=state.selector_id,
-        )
-    )
 
 
 def test_the_newest_tick_of_any_schedule_counts(instance: dg.DagsterInstance) -> None:

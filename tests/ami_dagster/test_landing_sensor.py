@@ -7,23 +7,13 @@ from datetime import datetime, timedelta
 
 import dagster as dg
 import pytest
+from sensor_stage import ClockedLake
 from support import HOUR, stored_rows
 
 from ami_contract.lake import DataDir, partition_key
 from ami_dagster.defs.lake.sensors import landed_hours_sensor
 from ami_dagster.partitions import hourly_partitions
-from ami_dagster.resources import Lake
 from ami_store.lake import land
-
-
-class ClockedLake(Lake):
-    """A lake whose clock stands still."""
-
-    at: str = HOUR.isoformat()
-
-    def now(self) -> datetime:
-        """The time it was told."""
-        return datetime.fromisoformat(self.at)
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import duckdb
 import pytest
+from sensor_stage import ClockedLake
 from support import HOUR, stored_rows
 
 from ami_contract.lake import DataDir
 from ami_dagster.defs.analytics.schedules import hour_of_tick, schedules
-from ami_dagster.resources import Lake
 from ami_store.lake import land
 
 ONE_HOUR = timedelta(hours=1)
@@ -26,13 +26,17 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 
 def tick(
-    name: str, at: datetime, data: DataDir, instance: dg.DagsterInstance
+    name: str,
+    at: datetime,
+    data: DataDir,
+    instance: dg.DagsterInstance,
+    now: datetime | None = None,
 ) -> list[dg.RunRequest] | str:
-    """What the schedule asks for at `at`; the reason when it skips."""
+    """What the tick of `at` asks for when it is evaluated at `now`; the reason when it skips."""
     context = dg.build_schedule_context(
         instance=instance,
         scheduled_execution_time=at,
-        resources={"lake": Lake(data_dir=str(data.root))},
+        resources={"lake": ClockedLake(data_dir=str(data.root), at=(now or at).isoformat())},
     )
     result = SCHEDULES[name](context)
     if isinstance(result, dg.SkipReason):
@@ -113,6 +117,18 @@ def test_the_hourly_tick_asks_for_every_closed_hour_that_is_not_built(
         ("2026-03-01-14:00", "2026-03-01-16:00"),
         ("2026-03-01-19:00", "2026-03-01-19:00"),
     ]
+
+
+def test_an_hourly_tick_that_is_made_up_for_takes_in_what_has_closed_since(
+    data: DataDir, instance: dg.DagsterInstance
+) -> None:
+    for hours in range(4):
+        start = HOUR + hours * ONE_HOUR
+        land(data, start, "a", stored_rows(start, [240.0]))
+    # The tick of 15:08, evaluated at 17:10: the hour from 17:00 (hours = 3) is open.
+    missed = HOUR + timedelta(minutes=68)
+    requests = tick("hours_hourly", missed, data, instance, HOUR + timedelta(hours=3, minutes=10))
+    assert spans(requests) == [("2026-03-01-14:00", "2026-03-01-16:00")]
 
 
 def test_the_hourly_tick_is_skipped_when_everything_is_built(

@@ -90,6 +90,24 @@ def test_a_reader_keeps_its_snapshot_while_another_is_published(published: DataD
     assert query(published, "SELECT score FROM health").rows == [(12.0,)]
 
 
+def test_a_table_that_is_kept_stays_as_it_was_published_and_a_new_one_stays_out(
+    published: DataDir,
+) -> None:
+    before = query(published, "SELECT * FROM health").rows
+    with duckdb.connect(str(published.warehouse)) as con:
+        con.execute("CREATE OR REPLACE TABLE health AS SELECT 'wrong' AS v")
+        con.execute("CREATE TABLE younger AS SELECT 'wrong' AS v")
+        con.execute("CREATE TABLE sound AS SELECT 7 AS v")
+    done = publish(published, keep={"health", "younger", "no_table"})
+    assert done.kept == ["health", "younger"]
+    assert query(published, "SELECT * FROM health").rows == before
+    assert query(published, "SELECT * FROM sound").rows == [(7,)]
+    with pytest.raises(WarehouseError, match="younger"):
+        query(published, "SELECT * FROM younger")
+    assert publish(published).kept == []
+    assert query(published, "SELECT * FROM health").rows == [("wrong",)]
+
+
 def test_plain_names_find_marts_and_the_lake_as_it_stands_now(published: DataDir) -> None:
     land_rows(published, "c", [row(3)])
 

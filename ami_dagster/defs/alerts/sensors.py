@@ -5,7 +5,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import dagster as dg
-from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 from ami_dagster.alerts.book import Book, Channel, Hold, Notice
 from ami_dagster.alerts.channels import LogChannel
@@ -13,6 +12,7 @@ from ami_dagster.alerts.hops import HOUR_JOBS, findings, hops
 from ami_dagster.alerts.kinds import AlertKind
 from ami_dagster.alerts.observation import Look, Watch, has_failed, observe
 from ami_dagster.defs.lake.checks import POLES_ARE_HEARD, pole_verdict
+from ami_dagster.failed_checks import failed, is_asked, latest_evaluations
 from ami_dagster.resources import Lake
 
 DATA_FLOW: Final = "data_flow"
@@ -245,26 +245,18 @@ def check_reasons(
     None for a check that is being evaluated, or that failed in a run that failed too: the run is
     told of already.
     """
-    latest = instance.event_log_storage.get_latest_asset_check_execution_by_key(list(checks))
-    failed = {
-        key: record
-        for key, record in latest.items()
-        if record.status == AssetCheckExecutionRecordStatus.FAILED
-        and record.evaluation
-        and record.evaluation.severity == dg.AssetCheckSeverity.ERROR
-    }
-    run_ids = sorted({record.run_id for record in failed.values() if record.run_id})
+    latest = latest_evaluations(instance, checks)
+    wrong = failed(latest)
+    run_ids = sorted({record.run_id for record in wrong.values() if record.run_id})
     succeeded = {
         run.run_id
         for run in (instance.get_runs(dg.RunsFilter(run_ids=run_ids)) if run_ids else [])
         if run.status == dg.DagsterRunStatus.SUCCESS
     }
     reasons: dict[str, str | None] = {
-        _name(key): None
-        for key, record in latest.items()
-        if record.status == AssetCheckExecutionRecordStatus.PLANNED
+        _name(key): None for key, record in latest.items() if is_asked(record)
     }
-    for key, record in failed.items():
+    for key, record in wrong.items():
         told = bool(record.run_id) and record.run_id not in succeeded
         assert record.evaluation
         why = " ".join((record.evaluation.description or "failed").split())[:_LONGEST_REASON]

@@ -20,6 +20,7 @@ from ami_dagster.defs.analytics.facts import facts_of, no_facts, with_facts
 from ami_dagster.defs.lake.assets import WAREHOUSE_POOL
 from ami_dagster.freshness import mart_policy
 from ami_dagster.jobs import REASON_TAG
+from ami_dagster.leftovers import end_lost_dbt
 from ami_dagster.partitions import Stretch
 from ami_dagster.resources import Lake
 from ami_store.files import write_bytes
@@ -181,6 +182,8 @@ def _models(
         **selection,
     )
     def models(context: dg.AssetExecutionContext, dbt: DbtCliResource, lake: Lake) -> Iterator[Any]:
+        for pid in end_lost_dbt(lake.data):
+            context.log.warning("ended dbt (process %d), which a killed run had left", pid)
         targets = Path(dbt.project_dir) / project.target_path
         prune_targets(targets)
         target = targets / f"{name}-{context.run_id}"

@@ -94,7 +94,8 @@ def _sag_tick(tick: datetime, lake: Lake) -> Ticked:
 
 
 def _hour_tick(tick: datetime, lake: Lake) -> Ticked:
-    closed = floor_hour(tick.astimezone(UTC) - HOUR_IS_CLOSED_AFTER)
+    # A tick that is made up for after a standstill takes in all hours that have closed since.
+    closed = floor_hour(max(tick.astimezone(UTC), lake.now()) - HOUR_IS_CLOSED_AFTER)
     requests = [
         dg.RunRequest(
             run_key=f"{tick.isoformat()} {stretch.first.isoformat()}",
