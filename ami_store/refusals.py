@@ -19,7 +19,8 @@ RefusalCounts = Callable[[datetime, datetime], list[dict[str, Any]]]
 
 _COUNTED: Final = """
     WITH letters AS (
-        SELECT DISTINCT ON (dead_letter_id) code, field, coalesce(readings, 1) AS readings, ingest_ts
+        SELECT DISTINCT ON (dead_letter_id)
+            code, field, coalesce(readings, 1) AS readings, ingest_ts
         FROM read_json($files, format = 'newline_delimited', columns = {
             dead_letter_id: 'VARCHAR', code: 'VARCHAR', field: 'VARCHAR', readings: 'BIGINT',
             ingest_ts: 'TIMESTAMPTZ'
