@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -39,7 +39,7 @@ def local_text(at: datetime | str | None, zone: ZoneInfo, *, seconds: bool = Tru
 
 def instant(wall: datetime, zone: ZoneInfo) -> datetime:
     """Instant of a wall-clock time; of an hour that autumn repeats, its first occurrence."""
-    return wall.replace(tzinfo=zone, fold=0)
+    return wall.replace(tzinfo=zone, fold=0).astimezone(UTC)
 
 
 def wall_clock(values: Any, zone: ZoneInfo) -> pd.Series:
