@@ -223,10 +223,20 @@ class View:
         """Title of the time axis."""
         return f"local time ({self.zone_text})"
 
-    def domain(self) -> list[int]:
-        """Ends of the time axis, the wall clock's milliseconds since 1970."""
-        ends = wall_clock([self.start, self.end], self.zone)
-        return [int(at.timestamp() * 1000) for at in ends]
+    def domain(self) -> list[alt.DateTime]:
+        """Ends of the time axis on the wall clock."""
+        return [
+            alt.DateTime(
+                year=at.year,
+                month=at.month,
+                date=at.day,
+                hours=at.hour,
+                minutes=at.minute,
+                seconds=at.second,
+                utc=True,
+            )
+            for at in wall_clock([self.start, self.end], self.zone)
+        ]
 
 
 def _x(view: View, ticks: int = 8) -> alt.X:

@@ -14,7 +14,7 @@ import streamlit as st
 from ami_dashboard import charts, frame, looks
 from ami_dashboard.client import utc_time
 from ami_dashboard.clock import local_text
-from ami_dashboard.words import SCOPES, duration, plural
+from ami_dashboard.words import duration, plural
 
 Json = dict[str, Any]
 _NEWEST_EVENTS: Final = 8
@@ -217,7 +217,7 @@ def _event_label(event: Json, zone: ZoneInfo) -> str:
         f":{mark.markdown}[{mark.sign}] **{local_text(event['start_ts'], zone)}**",
         where,
         f"{event['duration_s']:.0f} s down to {event['min_voltage_v']:.0f} V",
-        f"{mark.word}, {SCOPES[event['scope']]}",
+        mark.word,
     ]
     if event["provisional"]:
         words.append("**provisional**")

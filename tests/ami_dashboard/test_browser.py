@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import time
@@ -13,6 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 from browser import open_page
 from PIL import Image
@@ -20,6 +22,7 @@ from playwright.sync_api import Page
 from waiting import wait_until
 
 from ami_cli.processes import ami_command, free_port
+from ami_dashboard import looks
 from ami_dashboard.client import Api, utc_time
 from ami_dashboard.server import HEALTH
 from ami_dashboard.words import number, percent
@@ -35,6 +38,7 @@ LONGEST_S = 20.0
 _DRAWN = '[data-testid="stMetric"]'
 _WORKING = '[data-testid="stStatusWidget"]'
 _FAULT = '[data-testid="stException"], [data-testid="stAlertContentError"]'
+_NEAR = 40
 _HEIGHT = "document.querySelector('[data-testid=\"stMain\"]').scrollHeight"
 
 
@@ -115,9 +119,20 @@ class Walker:
             for each in found.all()
         }
 
+    def drawn_share(self, chart: int, color: str) -> float:
+        """Share of the columns of pixels of a chart that hold a colour."""
+        self.page.wait_for_timeout(1200)
+        found = self.page.locator('[data-testid="stVegaLiteChart"]').nth(chart)
+        with Image.open(io.BytesIO(found.screenshot())) as taken:
+            pixels = np.asarray(taken.convert("RGB")).astype(int)
+        wanted = [int(color[place : place + 2], 16) for place in (1, 3, 5)]
+        is_near = (np.abs(pixels - wanted).sum(axis=2) < _NEAR).any(axis=0)
+        return float(is_near.mean())
+
     def picture(self, name: str) -> None:
-        """Take the whole page, in few enough colours to be small."""
+        """Take the whole page."""
         width = self.page.viewport_size["width"]  # type: ignore[index]
+        self.page.wait_for_timeout(1500)
         height = min(int(self.page.evaluate(_HEIGHT)), 3600)
         self.page.set_viewport_size({"width": width, "height": height})
         self.page.wait_for_timeout(1200)
@@ -125,7 +140,7 @@ class Walker:
         self.page.mouse.move(2, height - 2)
         self.page.screenshot(path=path)
         with Image.open(path) as taken:
-            taken.convert("RGB").quantize(128, dither=Image.Dither.NONE).save(path, optimize=True)
+            taken.convert("RGB").save(path, optimize=True)
         assert 8_000 < path.stat().st_size < 200_000
         self.page.set_viewport_size({"width": width, "height": 900})
 
@@ -165,6 +180,9 @@ def test_all_pages_show_the_numbers_of_the_api(shown: Shown, url: str, folder: P
         assert found["Energy"] == number(summary["power"]["energy_kwh"], "kWh")
         assert found["Lowest voltage"] == number(summary["voltage"]["min_voltage_v"], "V")
         assert found["Low-voltage events"] == str(summary["events"]["events"])
+        # Three of the six hours, of voltage and of load.
+        assert 0.4 < walker.drawn_share(0, looks.BLUE) < 0.6
+        assert 0.4 < walker.drawn_share(1, looks.BLUE) < 0.6
         walker.picture("pole")
 
         walker.open("event", f"/event?event={event_id}")
@@ -172,6 +190,8 @@ def test_all_pages_show_the_numbers_of_the_api(shown: Shown, url: str, folder: P
         assert found["Lowest voltage"] == number(event["min_voltage_v"], "V")
         assert found["Reached"] == "the feeder"
         assert page.get_by_text("sees nothing", exact=True).count() == 3
+        assert walker.drawn_share(0, looks.VERMILION) > 0.8
+        assert all(walker.drawn_share(n, looks.BLUE) > 0.7 for n in (1, 2, 3))
         walker.picture("event")
 
         walker.open("dr", "/dr")
@@ -183,6 +203,7 @@ def test_all_pages_show_the_numbers_of_the_api(shown: Shown, url: str, folder: P
         assert "from=2026-07-15T17%3A00" in page.url
         assert f"called={DR_EVENT}" in page.url
         page.get_by_text("✓ passes").first.wait_for()
+        assert walker.drawn_share(0, looks.INK) > 0.8
         walker.picture("dr")
         page.get_by_text("Compare all six methods").click()
         page.locator('[data-testid="stVegaLiteChart"]').nth(1).wait_for(timeout=60_000)
