@@ -30,6 +30,7 @@ PARTS = {
     "pubsub": "ami_cli.main pubsub",
     "ingest": "ami_cli.main ingest",
     "api": "ami_cli.main api",
+    "dashboard": "ami_dashboard/app.py",
 }
 LAUNCH = """mutation($key: String!) { launchRun(executionParams: {
   selector: {repositoryName: "__repository__", repositoryLocationName: "ami",
@@ -107,6 +108,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
         "AMI_DAGSTER_PORT": str(port),
         "AMI_CODE_SERVER_PORT": str(free_port()),
         "AMI_API_PORT": str(free_port()),
+        "AMI_DASHBOARD_PORT": str(free_port()),
     }
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     log = folder / "up.log"
@@ -142,7 +144,7 @@ def test_every_part_killed_comes_back_and_a_run_goes_on_without_the_daemon(
     platform.wait(
         lambda: platform.ask(STATUS, id=run_id)["runOrError"]["status"] == "SUCCESS",
     )
-    for part in ("code-server", "webserver", "pubsub", "ingest", "api"):
+    for part in ("code-server", "webserver", "pubsub", "ingest", "api", "dashboard"):
         platform.kill(part)
     platform.wait(platform.is_loaded)
     said = platform.log.read_text()
