@@ -47,4 +47,4 @@ def options(port: int, host: str = "127.0.0.1") -> dict[str, str]:
 def command(port: int, host: str = "127.0.0.1") -> list[str]:
     """Command line of the server; it needs `AMI_API_URL` where the API is elsewhere."""
     flags = [f"--{name}={value}" for name, value in options(port, host).items()]
-    return [sys.executable, "-m", "streamlit", "run", str(APP), *flags]
+    return [sys.executable, "-m", "ami_dashboard", *flags]

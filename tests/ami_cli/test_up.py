@@ -30,7 +30,7 @@ PARTS = {
     "pubsub": "ami_cli.main pubsub",
     "ingest": "ami_cli.main ingest",
     "api": "ami_cli.main api",
-    "dashboard": "ami_dashboard/app.py",
+    "dashboard": "-m ami_dashboard",
 }
 LAUNCH = """mutation($key: String!) { launchRun(executionParams: {
   selector: {repositoryName: "__repository__", repositoryLocationName: "ami",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -114,8 +116,19 @@ class Shown:
 
 @pytest.fixture(scope="session")
 def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
-    """The lake that has something to show on every page."""
-    data = DataDir(tmp_path_factory.mktemp("show") / "data")
-    make_show_lake(data)
+    """The lake that has something to show on every page; tests must not change it.
+
+    Workers that run side by side share it, as it takes a minute or two to make.
+    """
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    data = DataDir(folder / "show-lake")
+    done = folder / "show-lake.done"
+    with (folder / "show-lake.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            make_show_lake(data)
+            done.touch()
     with running_api(data, SHOW_NOW, heard_last=landed_lately(data)) as url:
         yield Shown(data, url)

@@ -39,6 +39,15 @@ _DRAWN = '[data-testid="stMetric"]'
 _WORKING = '[data-testid="stStatusWidget"]'
 _FAULT = '[data-testid="stException"], [data-testid="stAlertContentError"]'
 _NEAR = 40
+# What stands at the end of each page.
+_LAST = {
+    "fleet": "Condition in the newest hour",
+    "map": "Condition in the newest hour",
+    "pole": "Choose a row to see",
+    "event": "IEEE 1159 class",
+    "dr": "Compare all six methods",
+    "quality": "lists them one by one",
+}
 _HEIGHT = "document.querySelector('[data-testid=\"stMain\"]').scrollHeight"
 
 
@@ -102,7 +111,7 @@ class Walker:
         """Open a page, wait until it is drawn, see that nothing failed."""
         begun = time.monotonic()
         self.page.goto(f"{self.url}{path}")
-        self.page.locator(_DRAWN).first.wait_for(timeout=60_000)
+        self.page.get_by_text(_LAST[name], exact=False).last.wait_for(timeout=60_000)
         self.page.locator(_WORKING).wait_for(state="detached", timeout=60_000)
         self.seconds[name] = time.monotonic() - begun
         assert self.page.locator(_FAULT).count() == 0
