@@ -15,6 +15,8 @@ import pytest
 from .conftest import Shown
 from .show_lake import ROOT
 
+# The first of these tests makes the lake.
+pytestmark = pytest.mark.timeout(900)
 PAGE = ROOT / "docs" / "analysis.md"
 _BLOCK = re.compile(r"^```(python|sh)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 

@@ -30,6 +30,8 @@ from ami_dashboard.words import number, percent
 from .conftest import Shown
 from .show_lake import DR_END, DR_EVENT, DR_START, END, ROOT
 
+# The first of these tests makes the lake.
+pytestmark = pytest.mark.timeout(900)
 PICTURES = os.environ.get("AMI_PICTURES")
 POLES = [f"hill-pole-{n:04}" for n in range(1, 5)]
 WIDE, PHONE = 1280, 390

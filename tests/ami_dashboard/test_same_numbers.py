@@ -18,6 +18,8 @@ from .conftest import Open, Shown
 from .show_lake import DR_END, DR_EVENT, DR_START
 from .test_pages import metrics
 
+# The first of these tests makes the lake.
+pytestmark = pytest.mark.timeout(900)
 POLE = "bay-pole-0004"
 START = datetime(2026, 7, 16, 20, tzinfo=UTC)
 END = START + timedelta(hours=1)
