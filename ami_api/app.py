@@ -17,10 +17,11 @@ from ami_api.guard import Buckets, Guard
 from ami_api.identity import Doorkeeper, doorkeeper
 from ami_api.metrics import Metrics
 from ami_api.openapi import document
-from ami_api.routes import anomalies, demand_response, meters, poles, status
+from ami_api.routes import anomalies, demand_response, meters, poles, quality, status
 from ami_api.tail import LiveTail, live_tail_s
 from ami_contract.errors import WarehouseError
 from ami_contract.settings import Settings
+from ami_store.refusals import RefusalCounts
 from ami_store.serving import LandedVersion, LastHeard, ServingWarehouse
 
 log = logging.getLogger("ami.api")
@@ -37,6 +38,7 @@ def create_app(
     *,
     landed: LandedVersion | None = None,
     heard_last: LastHeard | None = None,
+    refusals: RefusalCounts | None = None,
     now: Callable[[], datetime] = utc_now,
     door: Doorkeeper | None = None,
 ) -> FastAPI:
@@ -48,6 +50,7 @@ def create_app(
         landed: names what is stored, so that events no build has seen are told; None: they are
             not.
         heard_last: newest readings of the storage; None where asking costs too much.
+        refusals: counts of refused readings; None where they cannot be asked from here.
         now: clock.
         door: who may come in; None: as the settings say.
     """
@@ -85,9 +88,10 @@ def create_app(
     app.state.metrics = metrics
     app.state.tail = LiveTail(landed, live_tail_s(settings), now) if landed else None
     app.state.heard_last = heard_last
+    app.state.refusals = refusals
     app.state.now = now
     app.state.ready_max_age_s = settings.api_ready_max_age_s
-    for routes in (status, poles, anomalies, meters, demand_response):
+    for routes in (status, poles, anomalies, meters, quality, demand_response):
         app.include_router(routes.router)
     problems.install(app)
     app.openapi = lambda: document(app)  # type: ignore[method-assign]

@@ -459,6 +459,50 @@ class MeterQuality(Answer):
     voltage_days: list[VoltageDay] = Field(description="Local days that the window touches.")
 
 
+class MeterCounts(Meter, QualityTotal):
+    """A meter and what was received of it in a window."""
+
+
+class FleetHour(Counts):
+    """One UTC hour of all meters."""
+
+    hour_ts: datetime = Field(description="Its start. [UTC]")
+    meters: Count = Field(description="Meters in service or with stored rows. [count]")
+    missing_rate: float | None = Field(description="missing / expected.")
+    latency_max_s: float | None = Field(description="Longest way from meter to storage. [s]")
+
+
+class FleetQuality(Page):
+    """How complete and timely the readings of all meters are."""
+
+    window: Window = Field(description="The window, widened to whole UTC hours.")
+    hours: list[FleetHour] = Field(description="All meters together, hour by hour.")
+    meters: list[MeterCounts] = Field(description="This page's meters by name.")
+
+
+class RefusedReadings(Answer):
+    """Readings that were refused for one reason."""
+
+    code: str = Field(description="Why.", examples=["out_of_range"])
+    field: str | None = Field(description="Field that is wrong.", examples=["voltage_v"])
+    letters: Count = Field(description="Dead letters. [count]")
+    readings: Count = Field(
+        description="Readings in them; a payload that could not be read counts as one. [count]"
+    )
+    first_ts: datetime = Field(description="Arrival of the first. [UTC]")
+    last_ts: datetime = Field(description="Arrival of the last. [UTC]")
+
+
+class DeadLetters(Answer):
+    """What was refused and has not been stored since."""
+
+    window: Window = Field(description="When it arrived.")
+    is_known: bool = Field(description="Whether the dead letter can be asked from here.")
+    letters: Count = Field(description="Dead letters. [count]")
+    readings: Count = Field(description="Readings in them. [count]")
+    reasons: list[RefusedReadings] = Field(description="By code and field, most readings first.")
+
+
 class DrRequest(BaseModel):
     """An event to be judged: as it was called, or as it might have been."""
 

@@ -15,6 +15,7 @@ from ami_api.exposure import check_exposure
 from ami_api.tail import REACH, live_tail_s
 from ami_contract.errors import SettingsError
 from ami_contract.settings import Settings
+from ami_store.refusals import RefusalCounts, refusal_counts
 from ami_store.serving import (
     DuckDbServing,
     LandedVersion,
@@ -64,8 +65,10 @@ def run_api(settings: Settings) -> None:
     logging.basicConfig(level=logging.INFO, format=_LOG_FORMAT)
     heard_last: LastHeard | None = None
     landed: LandedVersion | None = None
+    refusals: RefusalCounts | None = None
     if settings.profile == "local":
         heard_last = landed_lately(settings.data)
+        refusals = refusal_counts(settings.data)
     if age_s := live_tail_s(settings):
         landed = (
             landed_version(settings.data, REACH)
@@ -73,7 +76,13 @@ def run_api(settings: Settings) -> None:
             # What arrives there is not listed: each look is a new one.
             else lambda: str(time.monotonic() // age_s)
         )
-    app = create_app(settings, serving_warehouse(settings), landed=landed, heard_last=heard_last)
+    app = create_app(
+        settings,
+        serving_warehouse(settings),
+        landed=landed,
+        heard_last=heard_last,
+        refusals=refusals,
+    )
     uvicorn.run(
         app,
         host=settings.api_host,

@@ -14,11 +14,13 @@ from ami_cli.platform_run import (
     now,
     start_api,
     start_daemon,
+    start_dashboard,
     start_ingest,
     start_pubsub,
     start_webserver,
     stored_rows,
     wait_for_api,
+    wait_for_dashboard,
     wait_for_ingest,
 )
 from ami_cli.processes import Supervisor, ami_command
@@ -57,10 +59,12 @@ def run_demo(settings: Settings, config: Path) -> None:
         reload = Reload(settings)
         start_webserver(supervisor, settings)
         start_api(supervisor, settings)
+        start_dashboard(supervisor)
         url = wait_shown(supervisor, settings)
         api_url = wait_for_api(supervisor, settings)
+        dashboard_url = wait_for_dashboard(supervisor, settings)
         start_daemon(supervisor, settings)
-        click.echo(_what_to_see(url, api_url, settings))
+        click.echo(_what_to_see(url, api_url, dashboard_url, settings))
         until_stopped(supervisor, reload)
 
 
@@ -98,10 +102,11 @@ def _write_history(supervisor: Supervisor, settings: Settings, config: Path) -> 
     say(f"{rows:,} rows in the lake")
 
 
-def _what_to_see(url: str, api_url: str, settings: Settings) -> str:
+def _what_to_see(url: str, api_url: str, dashboard_url: str, settings: Settings) -> str:
     return f"""
 The platform runs: 20 meters on 4 poles report every second.
 
+  dashboard      {dashboard_url}    the fleet; /event: a sag second by second
   lineage        {url}/asset-groups    (Alt+E expands all groups)
   hours          {url}/assets/compacted_readings    which hours are there
   sags           {url}/assets/voltage_events    checks, rows, code

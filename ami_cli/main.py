@@ -362,8 +362,21 @@ def api(
 
 
 @app.command()
+def dashboard(
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Port; default AMI_DASHBOARD_PORT.")
+    ] = None,
+) -> None:
+    """Serve the dashboard, which asks the API (AMI_API_URL), on loopback until stopped."""
+    from ami_cli.serve_dashboard import run_dashboard
+
+    found = settings()
+    run_dashboard(found, port or found.dashboard_port)
+
+
+@app.command()
 def up() -> None:
-    """Run Pub/Sub, ingest, Dagster and the API until stopped; publish with `ami simulate`."""
+    """Run Pub/Sub, ingest, Dagster, API and dashboard; publish with `ami simulate`."""
     from ami_cli.up import run_up
 
     run_up(settings())

@@ -16,6 +16,7 @@ from ami_api.exposure import check_exposure, local_url
 from ami_cli.instance import instance_environment, prepare_instance, write_workspace
 from ami_cli.processes import Supervisor, accepts, ami_command, answers, check_port, free_port
 from ami_contract.settings import Settings
+from ami_dashboard.server import HEALTH
 from ami_store.lake import hours
 
 CODE_SERVER: Final = "code-server"
@@ -33,6 +34,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "AMI_CODE_SERVER_PORT": str(settings.code_server_port),
         "AMI_API_HOST": settings.api_host,
         "AMI_API_PORT": str(settings.api_port),
+        "AMI_DASHBOARD_PORT": str(settings.dashboard_port),
         # Python's own cache of compiled modules halves every start.
         "PYTHONDONTWRITEBYTECODE": "",
         # A backfill that meets the code server while that starts again waits, as runs do.
@@ -53,6 +55,7 @@ def with_free_ports(settings: Settings, data_dir: Path) -> Settings:
             "dagster_port": free_port(),
             "code_server_port": free_port(),
             "api_port": free_port(),
+            "dashboard_port": free_port(),
         }
     )
 
@@ -68,6 +71,7 @@ def needed_ports(settings: Settings) -> list[tuple[int, str, str]]:
         (settings.dagster_port, "AMI_DAGSTER_PORT", "Dagster UI"),
         (settings.code_server_port, "AMI_CODE_SERVER_PORT", "Dagster code server"),
         (settings.api_port, "AMI_API_PORT", "API"),
+        (settings.dashboard_port, "AMI_DASHBOARD_PORT", "dashboard"),
     ]
     if not settings.pubsub_emulator_host:
         ports.append((settings.pubsub_port, "AMI_PUBSUB_PORT", "Pub/Sub"))
@@ -105,6 +109,18 @@ def wait_for_api(supervisor: Supervisor, settings: Settings) -> str:
     """Wait until the API answers; returns its address."""
     url = local_url(settings)
     supervisor.wait_until(lambda: answers(f"{url}/health"), "the start of the API", 60)
+    return url
+
+
+def start_dashboard(supervisor: Supervisor) -> None:
+    """The dashboard; it says so on its pages while the API does not answer."""
+    supervisor.start("dashboard", ami_command("dashboard"), restarts=True)
+
+
+def wait_for_dashboard(supervisor: Supervisor, settings: Settings) -> str:
+    """Wait until the dashboard answers; returns its address."""
+    url = f"http://127.0.0.1:{settings.dashboard_port}"
+    supervisor.wait_until(lambda: answers(f"{url}{HEALTH}"), "the start of the dashboard", 60)
     return url
 
 

@@ -15,11 +15,13 @@ from ami_cli.platform_run import (
     platform_lock,
     start_api,
     start_daemon,
+    start_dashboard,
     start_ingest,
     start_pubsub,
     start_webserver,
     wait_for_api,
     wait_for_dagster,
+    wait_for_dashboard,
 )
 from ami_cli.processes import Supervisor, only_one, undisturbed
 from ami_cli.reloading import Reload
@@ -30,7 +32,7 @@ _POLL_S: Final = 0.5
 
 
 def run_up(settings: Settings) -> None:
-    """Pub/Sub, ingest, Dagster and the API until stopped.
+    """Pub/Sub, ingest, Dagster, the API and the dashboard until stopped.
 
     Raises:
         SettingsError: it runs already, or a port is taken.
@@ -42,10 +44,13 @@ def run_up(settings: Settings) -> None:
         start_pubsub(supervisor, settings)
         start_ingest(supervisor)
         start_api(supervisor, settings)
+        start_dashboard(supervisor)
         url = wait_shown(supervisor, settings)
         api_url = wait_for_api(supervisor, settings)
+        dashboard_url = wait_for_dashboard(supervisor, settings)
         start_daemon(supervisor, settings)
         click.echo(
+            f"dashboard     {dashboard_url}\n"
             f"Dagster UI    {url}\n"
             f"API           {api_url}/poles, ask with `ami query`\n"
             f"Pub/Sub       {settings.emulator_host}, topic {settings.pubsub_topic}\n"

@@ -234,11 +234,16 @@ class Settings(BaseSettings):
     )
     api_access_log: bool = Field(True, description="Whether the API logs a line per request.")
     api_url: str = Field(
-        "", description="Address of the API that `ami query` asks; empty: AMI_API_PORT here."
+        "",
+        description="Address of the API that `ami query` and the dashboard ask; empty: "
+        "AMI_API_PORT here.",
     )
     api_key: SecretStr = Field(
-        SecretStr(""), description="Key that `ami query` sends; empty: the first of AMI_API_KEYS."
+        SecretStr(""),
+        description="Key that `ami query` and the dashboard send; empty: the first of "
+        "AMI_API_KEYS.",
     )
+    dashboard_port: int = Field(8501, ge=1, le=65535, description="Loopback port of the dashboard.")
 
     @field_validator("data_dir")
     @classmethod

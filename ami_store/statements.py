@@ -662,6 +662,101 @@ limit @row_limit
     24 * 31 + 1,
 )
 
+_QUALITY_SUMS: Final = """
+    coalesce(sum(expected), 0) as expected,
+    coalesce(sum(received), 0) as received,
+    coalesce(sum(missing), 0) as missing,
+    coalesce(sum(lost), 0) as lost,
+    coalesce(sum(not_sampled), 0) as not_sampled,
+    case
+        when sum(received) >= sum(expected) and sum(expected) > 0 then 1
+        else sum(received) / nullif(sum(expected), 0)
+    end as coverage,
+    coalesce(sum(late), 0) as late,
+    coalesce(sum(estimated_readings), 0) as estimated_readings,
+    coalesce(sum(stored_rows), 0) as stored_rows,
+    coalesce(sum(duplicates), 0) as duplicates,
+    coalesce(sum(conflicts), 0) as conflicts,
+"""
+
+FLEET_QUALITY_METERS: Final = Statement(
+    "fleet_quality_meters",
+    f"""
+with hours as (
+    select *
+    from meter_data_quality_hourly
+    where
+        hour_ts >= @start
+        and hour_ts < @end
+        and (@pole_id is null or pole_id = @pole_id)
+),
+counted as (
+    select
+        meter_id,
+        {_QUALITY_SUMS}
+        sum(missing) / nullif(sum(expected), 0) as missing_rate,
+        max(latency_max_s) as latency_max_s,
+        count(*) as hours
+    from hours
+    group by meter_id
+)
+select
+    meters.meter_id,
+    meters.pole_id,
+    meters.transformer_id,
+    meters.feeder_id,
+    meters.nominal_voltage_v,
+    meters.sample_interval_ms,
+    meters.time_zone,
+    meters.is_registered,
+    meters.first_seen_ts,
+    meters.last_seen_ts,
+    coalesce(counted.hours, 0) as hours,
+    coalesce(counted.expected, 0) as expected,
+    coalesce(counted.received, 0) as received,
+    coalesce(counted.missing, 0) as missing,
+    coalesce(counted.lost, 0) as lost,
+    coalesce(counted.not_sampled, 0) as not_sampled,
+    counted.coverage,
+    coalesce(counted.late, 0) as late,
+    coalesce(counted.estimated_readings, 0) as estimated_readings,
+    coalesce(counted.stored_rows, 0) as stored_rows,
+    coalesce(counted.duplicates, 0) as duplicates,
+    coalesce(counted.conflicts, 0) as conflicts,
+    counted.missing_rate,
+    counted.latency_max_s
+from dim_meter as meters
+left join counted on meters.meter_id = counted.meter_id
+where
+    (@pole_id is null or meters.pole_id = @pole_id)
+    and (@after_id is null or meters.meter_id > @after_id)
+order by meters.meter_id
+limit @row_limit
+""",
+    1001,
+)
+
+FLEET_QUALITY_HOURS: Final = Statement(
+    "fleet_quality_hours",
+    f"""
+select
+    hour_ts,
+    {_QUALITY_SUMS}
+    sum(missing) / nullif(sum(expected), 0) as missing_rate,
+    max(latency_max_s) as latency_max_s,
+    count(*) as meters
+from meter_data_quality_hourly
+where
+    hour_ts >= @start
+    and hour_ts < @end
+    and (@pole_id is null or pole_id = @pole_id)
+group by hour_ts
+order by hour_ts
+limit @row_limit
+""",
+    24 * 31 + 1,
+)
+
 METER_VOLTAGE_DAYS: Final = Statement(
     "meter_voltage_days",
     """

@@ -22,6 +22,7 @@ LONGEST = (
     "ami_cli/test_demo_stop.py",
     "dbt_ami/bigquery/test_tick.py",
     "dbt_ami/bigquery/test_googlesql.py",
+    "ami_dashboard/test_browser.py",
     "ami_dagster/test_ui.py",
     "ami_cli/test_up.py",
     "beam_jobs/test_replay.py",

@@ -28,6 +28,7 @@ PARTS = {
     "pubsub": "ami_cli.main pubsub",
     "ingest": "ami_cli.main ingest",
     "api": "ami_cli.main api",
+    "dashboard": "-m ami_dashboard",
 }
 _LOADED = """{ workspaceOrError { ... on Workspace {
   locationEntries { locationOrLoadError { __typename } } } } }"""
@@ -96,6 +97,7 @@ def live(folder: Path, settings: dict[str, str] | None = None) -> Iterator[LiveP
         "AMI_DAGSTER_PORT": str(port),
         "AMI_CODE_SERVER_PORT": str(free_port()),
         "AMI_API_PORT": str(free_port()),
+        "AMI_DASHBOARD_PORT": str(free_port()),
         **(settings or {}),
     }
     environment.pop("PYTHONDONTWRITEBYTECODE", None)

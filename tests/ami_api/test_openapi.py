@@ -67,6 +67,8 @@ def test_the_addresses_are_those_that_clients_know() -> None:
         "GET /anomalies",
         "GET /anomalies/{event_id}",
         "GET /meters/{meter_id}/quality",
+        "GET /quality",
+        "GET /deadletters",
         "POST /dr/compute",
         "GET /dr/events",
     }

@@ -36,6 +36,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
         dagster_port=free_port(),
         code_server_port=free_port(),
         api_port=free_port(),
+        dashboard_port=free_port(),
         _env_file=None,
     )
     for name, value in instance_environment(found).items():
@@ -70,11 +71,11 @@ def test_a_taken_port_names_who_has_it_and_the_variable(settings: Settings) -> N
         taken.listen()
         found = list(doctor.port_findings(settings, None))
         running = list(doctor.port_findings(settings, os.getpid()))
-    assert [finding.level for finding in found] == ["fail", "ok", "ok", "ok"]
+    assert [finding.level for finding in found] == ["fail", "ok", "ok", "ok", "ok"]
     assert f"{settings.dagster_port} (Dagster UI) is taken by pid {os.getpid()}" in found[0].message
     assert "AMI_DAGSTER_PORT" in found[0].advice
     # While the platform runs it is the other way round.
-    assert [finding.level for finding in running] == ["ok", "fail", "fail", "fail"]
+    assert [finding.level for finding in running] == ["ok", "fail", "fail", "fail", "fail"]
 
 
 def test_the_running_platform_is_known_by_its_lock(settings: Settings) -> None:
@@ -225,6 +226,7 @@ def call(settings: Settings, tmp_path: Path) -> Callable[..., subprocess.Complet
         "AMI_DAGSTER_PORT": str(settings.dagster_port),
         "AMI_CODE_SERVER_PORT": str(settings.code_server_port),
         "AMI_API_PORT": str(settings.api_port),
+        "AMI_DASHBOARD_PORT": str(settings.dashboard_port),
     }
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -20,7 +20,7 @@ from ami_contract.settings import Settings
 
 INFRA = Path(__file__).resolve().parents[2] / "infra"
 UNITS = sorted((INFRA / "systemd").glob("*.service"))
-PARTS = {"pubsub", "ingest", "code-server", "webserver", "daemon", "api"}
+PARTS = {"pubsub", "ingest", "code-server", "webserver", "daemon", "api", "dashboard"}
 SETTINGS = {f"AMI_{name.upper()}" for name in Settings.model_fields}
 # https://github.com/compose-spec/compose-spec/blob/main/05-services.md
 SERVICE_KEYS = {
