@@ -5,16 +5,19 @@ from __future__ import annotations
 import io
 import logging
 import re
+import signal
+import socket
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, TextIO
 
 import typer
 
 from ami_cli.instance import prepare_instance
+from ami_cli.processes import STOPPING
 from ami_cli.terminal import Working, say
 from ami_contract.settings import Settings
 
@@ -72,13 +75,27 @@ class _BuildLog(io.TextIOBase):
 
 @contextmanager
 def _interruption_passed_on() -> Iterator[None]:
-    """Dagster's own exception for Ctrl-C is Ctrl-C again, once its run is marked as failed."""
+    """Ctrl-C and its like are Ctrl-C again, once the run is marked as failed.
+
+    Dagster makes an exception of its own of them, and DuckDB, in the middle of a query, a
+    RuntimeError that fails the run as any other would. So the signals themselves are counted.
+    """
     from dagster import DagsterExecutionInterruptedError
 
-    try:
-        yield
-    except DagsterExecutionInterruptedError as error:
-        raise KeyboardInterrupt from error
+    ours, waking = socket.socketpair()
+    with ours, waking:
+        ours.setblocking(False)
+        waking.setblocking(False)
+        before = signal.set_wakeup_fd(waking.fileno(), warn_on_full_buffer=False)
+        try:
+            yield
+        except DagsterExecutionInterruptedError as error:
+            raise KeyboardInterrupt from error
+        finally:
+            signal.set_wakeup_fd(before)
+        with suppress(BlockingIOError):
+            if set(ours.recv(1024)) & set(STOPPING):
+                raise KeyboardInterrupt
 
 
 def run_build(settings: Settings, since: datetime | None, until: datetime | None) -> None:

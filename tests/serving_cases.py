@@ -31,6 +31,7 @@ EVERYTHING: dict[str, Any] = {
 }
 POLE = {"pole_id": "p1", "start": START, "end": START + 2 * DAY}
 QUALITY = {"meter_id": "m1", "start": START + DAY, "end": START + 2 * DAY}
+FLEET_QUALITY = {"start": START + DAY, "end": START + 2 * DAY}
 
 CASES: list[tuple[s.Statement, dict[str, Any]]] = [
     (s.NEWEST, {}),
@@ -76,6 +77,10 @@ CASES: list[tuple[s.Statement, dict[str, Any]]] = [
     (s.METER_QUALITY_TOTAL, QUALITY),
     (s.METER_QUALITY_TOTAL, {**QUALITY, "meter_id": "m4"}),
     (s.METER_QUALITY_HOURS, QUALITY),
+    (s.FLEET_QUALITY_METERS, {**FLEET_QUALITY, "pole_id": None, "after_id": None}),
+    (s.FLEET_QUALITY_METERS, {**FLEET_QUALITY, "pole_id": "p1", "after_id": "m1"}),
+    (s.FLEET_QUALITY_HOURS, {**FLEET_QUALITY, "pole_id": None}),
+    (s.FLEET_QUALITY_HOURS, {**FLEET_QUALITY, "pole_id": "p1"}),
     (
         s.METER_VOLTAGE_DAYS,
         {"meter_id": "m1", "first_day": date(2026, 3, 1), "last_day": date(2026, 3, 3)},

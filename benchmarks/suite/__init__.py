@@ -12,8 +12,8 @@ from benchmarks.suite import (
     ingestion_growth,
     ingestion_peers,
     latency,
-    planned,
     sags,
+    serving,
 )
 
 BENCHMARKS: Final[tuple[Benchmark, ...]] = (
@@ -29,5 +29,5 @@ BENCHMARKS: Final[tuple[Benchmark, ...]] = (
     latency.LANDING,
     sags.RATIOS,
     sags.GROWTH,
-    planned.API,
+    serving.API,
 )

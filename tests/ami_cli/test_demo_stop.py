@@ -41,6 +41,7 @@ def test_a_demo_told_to_stop_leaves_no_process_behind(
         "AMI_DAGSTER_PORT": str(free_port()),
         "AMI_CODE_SERVER_PORT": str(free_port()),
         "AMI_API_PORT": str(free_port()),
+        "AMI_DASHBOARD_PORT": str(free_port()),
     }
     command = [sys.executable, "-m", "ami_cli.main", "demo"]
     log = tmp_path / "demo.log"

@@ -46,7 +46,7 @@ def test_every_part_killed_comes_back_and_a_run_goes_on_without_the_daemon(
     platform.wait(
         lambda: platform.ask(STATUS, id=run_id)["runOrError"]["status"] == "SUCCESS",
     )
-    for part in ("code-server", "webserver", "pubsub", "ingest", "api"):
+    for part in ("code-server", "webserver", "pubsub", "ingest", "api", "dashboard"):
         platform.kill(part)
     platform.wait(platform.is_loaded)
     said = platform.log.read_text()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 
 import pytest
 from built_platform import Built
@@ -10,7 +11,7 @@ from built_platform import Built
 from ami_cli.building import prepare_instance
 from ami_contract.lake import DataDir
 from ami_contract.settings import Settings
-from ami_dagster.build import build_definitions
+from ami_dagster.build import DBT_PROJECT_DIR, build_definitions
 from ami_dagster.local_run import build_pending, instance_of
 
 
@@ -24,6 +25,10 @@ def built(session_data: DataDir) -> Built:
     lines: list[str] = []
     with instance_of(home) as instance:
         outcome = build_pending(definitions, instance, session_data, report=lines.append)
+    # Later runs prune the folders of earlier ones.
+    for run in outcome.runs:
+        for folder in (DBT_PROJECT_DIR / "target").glob(f"*_models-{run}"):
+            shutil.copytree(folder, session_data.root / "targets" / folder.name)
     for name, value in kept.items():
         if value is None:
             os.environ.pop(name, None)
