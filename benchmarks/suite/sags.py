@@ -26,6 +26,7 @@ import duckdb
 from ami_contract.lake import DataDir, hour_folder
 from ami_store.lake import hours
 from benchmarks.backlog import FLEET
+from benchmarks.dbt_run import run_dbt
 from benchmarks.definition import (
     Benchmark,
     BenchmarkError,
@@ -50,7 +51,6 @@ from lake.compacted_readings
 where voltage_v < 220
 """
 
-_PROJECT: Final = Path(__file__).resolve().parents[2] / "dbt_ami"
 _START: Final = datetime(2026, 3, 1, tzinfo=UTC)
 _SIMULATED_HOURS: Final = 2
 _HOURS: Final = 12
@@ -101,23 +101,7 @@ def build_models(data: DataDir) -> None:
     Raises:
         BenchmarkError: dbt failed; with its last lines.
     """
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("AMI_")}
-    command = [
-        str(Path(sys.executable).with_name("dbt")), "run", "--select", f"+{MODELS[-1]}",
-        "--project-dir", str(_PROJECT), "--profiles-dir", str(_PROJECT),
-        "--target-path", str(data.root / "target"), "--log-path", str(data.root / "logs"),
-        "--no-use-colors",
-    ]  # fmt: skip
-    done = subprocess.run(
-        command,
-        env=kept | {"AMI_DATA_DIR": str(data.root)},
-        capture_output=True,
-        text=True,
-        timeout=_LONGEST_S,
-        check=False,
-    )
-    if done.returncode:
-        raise BenchmarkError(f"dbt run failed: {done.stdout[-800:]}")
+    run_dbt(data, "run", "--select", f"+{MODELS[-1]}")
 
 
 def compiled_models(data: DataDir) -> dict[str, str]:

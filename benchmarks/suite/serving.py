@@ -30,6 +30,7 @@ from ami_contract.lake import DataDir
 from ami_store.registry import write_registry
 from ami_store.warehouse import publish
 from benchmarks.backlog import FLEET
+from benchmarks.dbt_run import run_dbt
 from benchmarks.definition import (
     Benchmark,
     BenchmarkError,
@@ -43,7 +44,6 @@ from benchmarks.simulated_lake import FleetRun, compact_all, land_rows, stored_t
 from simulator.config import load_config
 from simulator.fleet import registry_table
 
-_PROJECT: Final = Path(__file__).resolve().parents[2] / "dbt_ami"
 _START: Final = datetime(2026, 3, 1, tzinfo=UTC)
 _POLES: Final = 20
 _DAYS: Final = 60
@@ -124,24 +124,7 @@ def prepare(data: DataDir, days: int) -> list[str]:
         land_rows(data, f"day-{day:03d}", rows)
     write_registry(data.registry, registry_table(config))
     compact_all(data)
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("AMI_")}
-    command = [
-        str(Path(sys.executable).with_name("dbt")), "build",
-        "--resource-type", "model", "--resource-type", "seed",
-        "--project-dir", str(_PROJECT), "--profiles-dir", str(_PROJECT),
-        "--target-path", str(data.root / "target"), "--log-path", str(data.root / "logs"),
-        "--no-use-colors",
-    ]  # fmt: skip
-    done = subprocess.run(
-        command,
-        env=kept | {"AMI_DATA_DIR": str(data.root)},
-        capture_output=True,
-        text=True,
-        timeout=_LONGEST_S,
-        check=False,
-    )
-    if done.returncode:
-        raise BenchmarkError(f"dbt failed: {done.stdout[-800:]}")
+    run_dbt(data, "build", "--resource-type", "model", "--resource-type", "seed")
     publish(data)
     return [meters.pole.pole_id for meters in run.poles]
 

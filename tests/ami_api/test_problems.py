@@ -128,7 +128,7 @@ class Failing:
     [
         (QueryTimeout("poles took longer than 1 s"), 504, "timeout", "longer than 1 s"),
         (WarehouseError("BigQuery refuses poles: quota"), 503, "warehouse", "quota"),
-        (RuntimeError("secret-path /root/x.py"), 500, "internal", "its log tells why"),
+        (RuntimeError("secret-path /srv/x.py"), 500, "internal", "its log tells why"),
     ],
 )
 def test_failures_of_the_warehouse_become_problems(

@@ -18,18 +18,5 @@ with windows as (
 {{ dr_windows('windows', span=span) }}
 
 select
-    pole_id,
-    method,
-    adjustment,
-    slot_ts,
-    phase,
-    candidate_days,
-    baseline_kw,
-    actual_kw,
-    baseline_kw - actual_kw as shed_kw,
-    adjust_factor,
-    adjust_offset_kw,
-    adjust_fallback,
-    adjustment = {{ dr_own_adjustment('method') }} as is_own_adjustment,
-    null_reason
+    {{ dr_slot_columns() }}
 from dr_slots
