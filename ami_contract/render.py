@@ -44,7 +44,7 @@ CONFLICTS_FIELD: Final = Field(
 _STEP: Final = "Step of seq {} the meter's reading {} it in event_ts order; NULL: none in the hour."
 # What a scan for few readings would else need a second scan, or the list of flags, for.
 BESIDE_FIELDS: Final = (
-    Field("flag_text", pa.string(), "", True, "quality_flags joined by commas; empty: none."),
+    Field("flag_text", pa.string(), "", False, "quality_flags joined by commas; NULL: none."),
     Field("seq_step_before", pa.int64(), "", False, _STEP.format("from", "before")),
     Field("seq_step_after", pa.int64(), "", False, _STEP.format("to", "after")),
 )

@@ -50,7 +50,7 @@ _MEASURED: Final = (
 
 
 # Raise it when the columns of compacted files change: older hours are then compacted again.
-LAYOUT: Final = 2
+LAYOUT: Final = 3
 
 
 @dataclass(frozen=True)
@@ -501,7 +501,7 @@ _KEPT_SQL: Final = f"""
         {_COLUMNS},
         copies,
         conflicting_copies,
-        coalesce(array_to_string(quality_flags, ','), '') AS flag_text,
+        nullif(array_to_string(quality_flags, ','), '') AS flag_text,
         CASE WHEN lag(meter_id) OVER () = meter_id THEN seq - lag(seq) OVER () END
             AS seq_step_before,
         CASE WHEN lead(meter_id) OVER () = meter_id THEN lead(seq) OVER () - seq END

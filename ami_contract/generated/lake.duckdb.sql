@@ -37,7 +37,7 @@ CREATE TABLE compacted_readings (
     event_date DATE NOT NULL,
     copies BIGINT NOT NULL,
     conflicting_copies BIGINT NOT NULL,
-    flag_text VARCHAR NOT NULL,
+    flag_text VARCHAR,
     seq_step_before BIGINT,
     seq_step_after BIGINT
 );

@@ -55,7 +55,7 @@ select
     {{ reading_columns() | join(',\n    ') }},
     copies,
     conflicting_copies,
-    coalesce(array_to_string(quality_flags, ','), '') as flag_text,
+    nullif(array_to_string(quality_flags, ','), '') as flag_text,
     seq - lag(seq) over beside as seq_step_before,
     lead(seq) over beside - seq as seq_step_after
 from kept

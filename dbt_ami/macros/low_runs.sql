@@ -5,16 +5,17 @@
   holds and nothing was observed between them.
 -#}
 {%- macro low_runs(low, neighbours) -%}
+{%- set is_of_epoch = 'lag(meter_id) over in_order = meter_id and lag(epoch) over in_order = epoch' -%}
 low_steps as (
     select
         *,
-        seq - lag(seq) over in_order as seq_step,
-        {{ epoch_us('event_ts') }} - lag({{ epoch_us('event_ts') }}) over in_order as us_step
+        case when {{ is_of_epoch }} then seq - lag(seq) over in_order end as seq_step,
+        case
+            when {{ is_of_epoch }}
+                then {{ epoch_us('event_ts') }} - lag({{ epoch_us('event_ts') }}) over in_order
+        end as us_step
     from {{ low }}
-    window in_order as (
-        partition by meter_id, epoch
-        order by seq
-    )
+    window in_order as ({{ in_order_of_epochs() }})
 ),
 
 {{ refuted_gaps('low_steps', neighbours) }},
@@ -33,8 +34,7 @@ numbered as (
                 else 1
             end
         ) over (
-            partition by low_steps.meter_id, low_steps.epoch
-            order by low_steps.seq
+            {{ in_order_of_epochs('low_steps.') }}
             rows between unbounded preceding and current row
         ) as run_number
     from low_steps

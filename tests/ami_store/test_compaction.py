@@ -105,7 +105,7 @@ def test_a_kept_reading_knows_its_flags_and_the_readings_beside_it(data: DataDir
         (4, "missing_sample", None, None),
         (1, "tamper,last_gasp", None, 1),
         (2, "estimated", 1, 5),
-        (7, "", 5, None),
+        (7, None, 5, None),
     ]
 
 

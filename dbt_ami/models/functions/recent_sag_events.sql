@@ -58,7 +58,7 @@ described as (
             periods.sample_interval_ms,
             {{ (var('sample_interval_s_default') * 1000) | round | int }}
         ) as sample_interval_ms,
-        coalesce(array_to_string(kept.quality_flags, ','), '') as flag_text
+        nullif(array_to_string(kept.quality_flags, ','), '') as flag_text
     from kept
     left join {{ ref('int_meter_periods') }} as periods
         on
