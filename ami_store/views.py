@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 
 import duckdb
@@ -91,18 +92,15 @@ def lake_views(data: DataDir) -> dict[str, str]:
     }
 
 
-_HOUR_VERSIONS = pa.schema([("hour_ts", pa.timestamp("us", tz="UTC")), ("version", pa.string())])
+def compacted_versions(data: DataDir) -> tuple[list[datetime], list[str]]:
+    """Starts of the hours with compacted readings and the names of their files.
 
-
-def compacted_versions(data: DataDir) -> pa.Table:
-    """Every hour with compacted readings and the name of its files, which changes with them."""
+    The names change with the readings.
+    """
     compacted = [
         hour for hour in hours(data) if hour.manifest.readings and hour.manifest.layout == LAYOUT
     ]
-    return pa.table(
-        [[hour.start for hour in compacted], [hour.version for hour in compacted]],
-        schema=_HOUR_VERSIONS,
-    )
+    return [hour.start for hour in compacted], [hour.version for hour in compacted]
 
 
 def create_lake_views(con: duckdb.DuckDBPyConnection, data: DataDir, schema: str = "lake") -> None:
@@ -119,9 +117,12 @@ def create_lake_views(con: duckdb.DuckDBPyConnection, data: DataDir, schema: str
     con.execute(f"CREATE OR REPLACE TABLE {schema}.listing AS SELECT now() AS listed_at")
     for name, body in lake_views(data).items():
         con.execute(f"CREATE OR REPLACE VIEW {schema}.{name} AS {body}")
-    con.register("hour_rows", compacted_versions(data))
-    con.execute(f"CREATE OR REPLACE TABLE {schema}.hours AS SELECT * FROM hour_rows")
-    con.unregister("hour_rows")
+    # Plain lists: an Arrow table of them would import pandas, half a second in every start of dbt.
+    con.execute(
+        f"CREATE OR REPLACE TABLE {schema}.hours AS "
+        "SELECT unnest(?::TIMESTAMPTZ[]) AS hour_ts, unnest(?::VARCHAR[]) AS version",
+        compacted_versions(data),
+    )
     registry = read_registry(data.registry)
     columns = ", ".join(f"{f.name}::{duckdb_type(f.type)} AS {f.name}" for f in REGISTRY_FIELDS)
     con.register("registry_rows", registry)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 
 import dagster as dg
 from built_platform import Built
+from dagster_dbt import DbtCliResource
 from support import HOUR
 
 from ami_contract.lake import partition_key
-from ami_dagster.defs.analytics.assets import prune_targets
+from ami_dagster.build import DBT_PROJECT_DIR
+from ami_dagster.defs.analytics.assets import LeanDbt, dbt_project, dbt_resource, prune_targets
 from ami_dagster.local_run import build_pending, instance_of
 from ami_store.warehouse import query
 
@@ -73,6 +76,15 @@ def test_only_the_newest_artifacts_of_runs_are_kept(tmp_path: Path) -> None:
         "manifest.json",
         "bigquery",
     }
+
+
+def test_dbt_starts_without_what_dagster_adds_before_it() -> None:
+    dbt = dbt_resource(dbt_project(DBT_PROJECT_DIR))
+    assert type(dbt) is LeanDbt
+    assert str(dbt._cli_version) == version("dbt-core")
+    # Names of the library's own: another version of it may call them otherwise.
+    for name in ("_cli_version", "_initialize_dbt_core_adapter"):
+        assert hasattr(DbtCliResource, name)
 
 
 def test_a_second_build_has_nothing_to_do(environment: Built) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import duckdb
@@ -12,6 +14,7 @@ from store_helpers import HOUR, NEXT_HOUR, bag, compact, land_rows, raw_bag, rea
 from ami_contract.errors import LakeError
 from ami_contract.lake import DataDir, hour_folder
 from ami_contract.reading import ROW_SCHEMA
+from ami_contract.registry import REGISTRY_SCHEMA
 from ami_contract.render import COMPACTED_FIELDS
 from ami_store.lake import MANIFEST, landed_name
 from ami_store.sql import file_list, text_literal
@@ -90,3 +93,22 @@ def test_a_damaged_manifest_stops_the_views_by_name(data: DataDir) -> None:
 
     with pytest.raises(LakeError, match=r"manifest\.json is damaged"):
         lake_views(data)
+
+
+def test_opening_the_lake_does_not_import_pandas(tmp_path: Path) -> None:
+    # Half a second of every start of dbt.
+    registry = DataDir(tmp_path).registry
+    registry.parent.mkdir()
+    registry.write_text(
+        ",".join(REGISTRY_SCHEMA.names)
+        + "\nm1,p1,t1,f1,240,1000,25,48.1,11.5,Europe/Berlin,2026-01-01T00:00:00Z,\n"
+    )
+    script = (
+        "import sys, duckdb; from pathlib import Path; from ami_contract.lake import DataDir; "
+        "from ami_store.views import create_lake_views; "
+        "create_lake_views(duckdb.connect(), DataDir(Path(sys.argv[1]))); "
+        "print('pandas' in sys.modules)"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == "False"
