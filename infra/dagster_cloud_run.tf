@@ -40,7 +40,8 @@ resource "google_sql_database_instance" "dagster" {
     ip_configuration {
       ipv4_enabled    = false
       private_network = google_compute_network.this.id
-      ssl_mode        = "ENCRYPTED_ONLY"
+      # Cloud Run's connection to Cloud SQL brings such a certificate.
+      ssl_mode = "TRUSTED_CLIENT_CERTIFICATE_REQUIRED"
     }
 
     backup_configuration {
@@ -49,26 +50,64 @@ resource "google_sql_database_instance" "dagster" {
       point_in_time_recovery_enabled = true
     }
 
-    dynamic "database_flags" {
-      for_each = {
-        "cloudsql.enable_pgaudit"  = "on"
-        log_checkpoints            = "on"
-        log_connections            = "on"
-        log_disconnections         = "on"
-        log_duration               = "on"
-        log_hostname               = "on"
-        log_lock_waits             = "on"
-        log_min_duration_statement = "-1"
-        log_min_error_statement    = "error"
-        log_min_messages           = "warning"
-        log_statement              = "ddl"
-        log_temp_files             = "0"
-      }
+    database_flags {
+      name  = "cloudsql.enable_pgaudit"
+      value = "on"
+    }
 
-      content {
-        name  = database_flags.key
-        value = database_flags.value
-      }
+    database_flags {
+      name  = "log_checkpoints"
+      value = "on"
+    }
+
+    database_flags {
+      name  = "log_connections"
+      value = "on"
+    }
+
+    database_flags {
+      name  = "log_disconnections"
+      value = "on"
+    }
+
+    database_flags {
+      name  = "log_duration"
+      value = "on"
+    }
+
+    database_flags {
+      name  = "log_hostname"
+      value = "on"
+    }
+
+    database_flags {
+      name  = "log_lock_waits"
+      value = "on"
+    }
+
+    database_flags {
+      name  = "log_min_duration_statement"
+      value = "-1"
+    }
+
+    database_flags {
+      name  = "log_min_error_statement"
+      value = "error"
+    }
+
+    database_flags {
+      name  = "log_min_messages"
+      value = "error"
+    }
+
+    database_flags {
+      name  = "log_statement"
+      value = "ddl"
+    }
+
+    database_flags {
+      name  = "log_temp_files"
+      value = "0"
     }
   }
 

@@ -60,7 +60,7 @@ resource "google_compute_instance" "dagster" {
     enable-oslogin         = "TRUE"
     block-project-ssh-keys = "TRUE"
     startup-script         = join("\n", [file("${path.module}/vm/common.sh"), file("${path.module}/vm/dagster.sh")])
-    ami-release            = var.release
+    ami-release            = var.dagster_release
     ami-env                = join("", [for name, value in local.dagster_environment : "${name}=${value}\n"])
   }
 

@@ -2,7 +2,7 @@
 
 resource "google_compute_instance" "edge" {
   # checkov:skip=CKV_GCP_38: Google's keys encrypt its disks; a key of one's own is a decision on cost and outage (docs/security.md)
-  count = var.enable_edge_vm && var.release != "" ? 1 : 0
+  count = var.enable_edge_vm && var.edge_release != "" ? 1 : 0
 
   name                      = "ami-edge"
   machine_type              = var.edge_machine_type
@@ -38,7 +38,7 @@ resource "google_compute_instance" "edge" {
     enable-oslogin         = "TRUE"
     block-project-ssh-keys = "TRUE"
     startup-script         = join("\n", [file("${path.module}/vm/common.sh"), file("${path.module}/vm/edge.sh")])
-    ami-release            = var.release
+    ami-release            = var.edge_release
     ami-edge-config        = var.edge_config
     ami-env = join("", [
       "AMI_PROFILE=gcp\n",

@@ -15,7 +15,7 @@ locals {
   scheduler_member = "serviceAccount:${google_service_account.scheduler.email}"
   build_member     = "serviceAccount:${google_service_account.build.email}"
 
-  hosts_dagster_on_vm        = var.orchestrator == "dagster_vm" && var.release != ""
+  hosts_dagster_on_vm        = var.orchestrator == "dagster_vm" && var.dagster_release != ""
   hosts_dagster_on_cloud_run = var.orchestrator == "dagster_cloud_run"
   runs_dbt_by_scheduler      = var.orchestrator == "cloud_scheduler" && var.dagster_image != ""
   runs_figures               = var.api_image != ""

@@ -111,10 +111,16 @@ output "dagster_sql_instance" {
 output "deployed" {
   description = "Variables that scripts have set."
   value = {
-    api_image      = var.api_image
-    dagster_image  = var.dagster_image
-    worker_image   = var.worker_image
-    release        = var.release
-    enable_edge_vm = tostring(var.enable_edge_vm)
+    api_image       = var.api_image
+    dagster_image   = var.dagster_image
+    dagster_release = var.dagster_release
+    edge_release    = var.edge_release
+    edge_config     = var.edge_config
+    enable_edge_vm  = tostring(var.enable_edge_vm)
   }
+}
+
+output "orchestrator" {
+  description = "What builds the marts."
+  value       = var.orchestrator
 }

@@ -364,19 +364,24 @@ variable "dagster_image" {
   default     = ""
 }
 
-variable "worker_image" {
-  description = "Image of the Dataflow workers, noted for later launches. scripts/30_launch_dataflow.sh sets it."
-  type        = string
-  default     = ""
-}
-
-variable "release" {
-  description = "gs:// address of the source that machines install; empty: there are no machines. Scripts 20 and 60 set it."
+variable "dagster_release" {
+  description = "gs:// address of the source that the Dagster host installs; empty: there is no host. scripts/60_deploy_dagster.sh sets it."
   type        = string
   default     = ""
 
   validation {
-    condition     = var.release == "" || can(regex("^gs://.+/releases/.+\\.tar\\.gz$", var.release))
+    condition     = var.dagster_release == "" || can(regex("^gs://.+/releases/.+\\.tar\\.gz$", var.dagster_release))
+    error_message = "A release is gs://BUCKET/releases/NAME.tar.gz."
+  }
+}
+
+variable "edge_release" {
+  description = "gs:// address of the source that the edge installs; empty: there is no edge. scripts/20_run_edge.sh sets it."
+  type        = string
+  default     = ""
+
+  validation {
+    condition     = var.edge_release == "" || can(regex("^gs://.+/releases/.+\\.tar\\.gz$", var.edge_release))
     error_message = "A release is gs://BUCKET/releases/NAME.tar.gz."
   }
 }
@@ -488,7 +493,7 @@ variable "dbt_interval_minutes" {
 # Edge
 
 variable "enable_edge_vm" {
-  description = "Whether a small machine plays meters and gateways."
+  description = "Whether a small machine plays meters and gateways. scripts/20_run_edge.sh sets it."
   type        = bool
   default     = false
 }
