@@ -1,4 +1,4 @@
-"""Terraform's files: who may what is what docs/security.md says, names and tables are the code's."""
+"""Terraform's files: roles are those of docs/security.md, names and tables those of the code."""
 
 from __future__ import annotations
 
@@ -191,9 +191,7 @@ def test_launch_options_are_those_of_the_ingest(files: dict[str, Block]) -> None
 
 
 def test_tables_are_those_that_the_ingest_would_make(files: dict[str, Block]) -> None:
-    [local] = [
-        block["tables"] for block in files["bigquery.tf"]["locals"] if "tables" in block
-    ]
+    [local] = [block["tables"] for block in files["bigquery.tf"]["locals"] if "tables" in block]
     for made in (readings_table("p:d.raw_meter_readings"), live_table("p:d.raw_meter_readings")):
         table = local[made.table_id]
         assert table["partition_field"] == made.time_partitioning.field
@@ -232,4 +230,4 @@ def test_alerts_of_the_plan_have_a_policy_with_a_remedy(files: dict[str, Block])
     for alert in ("backlog_age", "dead_letters", "lag", "freshness", "api_errors"):
         body = re.search(rf"\n      {alert} = \{{(.*?)\n      \}}", text, re.DOTALL)
         assert body, alert
-        assert re.search(r'remedy +=', body[1]), alert
+        assert re.search(r"remedy +=", body[1]), alert

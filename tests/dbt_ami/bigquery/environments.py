@@ -1,4 +1,4 @@
-"""Environments of the judges: reads a lock file of this folder, gives the Python of one made of it."""
+"""Environments of the judges: reads a lock file of this folder, gives a Python made of it."""
 
 from __future__ import annotations
 
