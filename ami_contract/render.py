@@ -147,14 +147,14 @@ _PROTO: Final = {
 def protobuf_schema() -> str:
     """Protocol buffer of one reading, for Pub/Sub's schema of JSON messages.
 
-    Times are RFC 3339 text, as on the wire. A field's number is its place in the contract, so new
-    fields belong at the end.
+    Times are RFC 3339 text, as on the wire. Names and types are checked so, ranges and whether a
+    field is there are not. A field's number is its place in the contract: new ones go at the end.
     """
     fields = []
     for number, f in enumerate(READING_FIELDS, start=1):
         repeated = pa.types.is_list(f.type)
         kind = _sql_type(f.type.value_type if repeated else f.type, _PROTO)
-        rule = "repeated " if repeated else "" if f.required else "optional "
+        rule = "repeated " if repeated else ""
         fields.append(f"  // {_described(f)}\n  {rule}{kind} {f.name} = {number};\n")
     return f'// {HEADER}\nsyntax = "proto3";\n\nmessage Reading {{\n' + "".join(fields) + "}\n"
 

@@ -1,4 +1,4 @@
-# Tells by mail what is spent; it stops nothing (docs/operations.md says what does).
+# Tells by mail what is spent; it stops nothing (infra/README.md says what does).
 resource "google_billing_budget" "this" {
   count = var.billing_account == "" ? 0 : 1
 

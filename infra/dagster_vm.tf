@@ -61,7 +61,7 @@ resource "google_compute_instance" "dagster" {
     block-project-ssh-keys = "TRUE"
     startup-script         = join("\n", [file("${path.module}/vm/common.sh"), file("${path.module}/vm/dagster.sh")])
     ami-release            = var.dagster_release
-    ami-env                = join("", [for name, value in local.dagster_environment : "${name}=${value}\n"])
+    ami-env                = join("", [for name, value in merge(local.dagster_environment, { AMI_DATA_DIR = "/var/lib/ami" }) : "${name}=${value}\n"])
   }
 
   depends_on = [

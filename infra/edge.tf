@@ -42,6 +42,7 @@ resource "google_compute_instance" "edge" {
     ami-edge-config        = var.edge_config
     ami-env = join("", [
       "AMI_PROFILE=gcp\n",
+      "AMI_DATA_DIR=/var/lib/ami\n",
       "AMI_PROJECT_ID=${var.project_id}\n",
       "AMI_PUBSUB_TOPIC=${google_pubsub_topic.readings.name}\n",
     ])

@@ -22,4 +22,4 @@ fi
 # shellcheck disable=SC2119  # no variable is set beside those of the file
 tf_apply
 tf output
-say "made; it costs money from now on (docs/operations.md). Next infra/scripts/30_launch_dataflow.sh --project $PROJECT"
+say "made; it costs money from now on (infra/README.md). Next infra/scripts/30_launch_dataflow.sh --project $PROJECT"

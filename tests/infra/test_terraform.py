@@ -9,9 +9,11 @@ from typing import Any
 
 import hcl2
 import pytest
+import typer
 from google.cloud import bigquery
 from hcl2.utils import SerializationOptions
 
+from ami_cli.main import app
 from ami_contract.settings import Settings
 from beam_jobs.bigquery_tables import live_table, readings_table
 from beam_jobs.options import help_text
@@ -169,7 +171,7 @@ def test_every_environment_variable_is_a_setting() -> None:
         for path in (*INFRA.glob("*.tf"), *INFRA.glob("vm/*"))
         for name in re.findall(r"\bAMI_[A-Z_]+\b", path.read_text())
     }
-    # Of the edge's own unit.
+    # The edge's unit alone reads that one.
     assert told - {"AMI_EDGE_CONFIG"} <= SETTINGS
     # What Dagster wants on Google Cloud, docs/operations.md.
     assert told >= {
@@ -188,6 +190,28 @@ def test_launch_options_are_those_of_the_ingest(files: dict[str, Block]) -> None
     usage = help_text()
     assert [name for name in sorted(names) if f"--{name}" not in usage] == []
     assert {"input_subscription", "output_bq_table", "raw_archive_bucket", "dlq_topic"} <= names
+
+
+def test_containers_and_machines_run_commands_that_ami_has(files: dict[str, Block]) -> None:
+    text = "\n".join((INFRA / name).read_text() for name in files)
+    told = [json.loads(found) for found in re.findall(r"args += (\[\"[a-z].*\])", text)]
+    told += [line.split() for line in re.findall(r"\bami (dagster [a-z-]+(?: --[^&\"]+)?)", text)]
+    unit = (INFRA / "vm" / "ami-edge.service").read_text()
+    told += [re.findall(r"^ExecStart=/opt/ami/.venv/bin/ami (.+)$", unit, re.MULTILINE)[0].split()]
+    names = {" ".join(words[:2]) for words in told}
+    assert names == {
+        "api", "dashboard --host", "figures", "dbt build", "dagster code-server",
+        "dagster webserver", "dagster daemon", "simulate --config",
+    }  # fmt: skip
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    for words in told:
+        command = commands[words[0]]
+        known = {name for parameter in command.params for name in parameter.opts}
+        assert {word for word in words if word.startswith("--")} <= known, words
+    scripts = "\n".join(path.read_text() for path in (INFRA / "vm").glob("*.sh"))
+    units = set(re.findall(r"\bami-(?:code-server|webserver|daemon)\b", scripts))
+    assert units == {"ami-code-server", "ami-webserver", "ami-daemon"}
+    assert all((INFRA / "systemd" / f"{one}.service").exists() for one in units)
 
 
 def test_tables_are_those_that_the_ingest_would_make(files: dict[str, Block]) -> None:
