@@ -18,13 +18,15 @@ resource "google_service_networking_connection" "sql" {
   network                 = google_compute_network.this.id
   service                 = "servicenetworking.googleapis.com"
   reserved_peering_ranges = [google_compute_global_address.sql[0].name]
+  # Google refuses to take it away for days after the last database; the network goes all the same.
+  deletion_policy = "ABANDON"
 }
 
 resource "google_sql_database_instance" "dagster" {
   # checkov:skip=CKV_GCP_79: PostgreSQL 17 is what the tests run Dagster on
   count = local.hosts_dagster_on_cloud_run ? 1 : 0
 
-  name                = "ami-dagster"
+  name                = var.dagster_sql_name
   database_version    = "POSTGRES_17"
   region              = var.region
   deletion_protection = var.deletion_protection

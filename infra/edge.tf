@@ -7,7 +7,6 @@ resource "google_compute_instance" "edge" {
   name                      = "ami-edge"
   machine_type              = var.edge_machine_type
   zone                      = local.zone
-  tags                      = ["ami-iap"]
   allow_stopping_for_update = true
 
   boot_disk {

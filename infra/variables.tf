@@ -473,6 +473,17 @@ variable "dagster_keep_runs_days" {
   }
 }
 
+variable "dagster_sql_name" {
+  description = "Name of the Cloud SQL instance behind Dagster on Cloud Run; Google keeps a deleted name for a week."
+  type        = string
+  default     = "ami-dagster"
+
+  validation {
+    condition     = can(regex("^ami-[a-z0-9-]{1,80}$", var.dagster_sql_name))
+    error_message = "A name starts with ami- and has lower-case letters, digits and hyphens."
+  }
+}
+
 variable "sql_tier" {
   description = "Machine tier of the PostgreSQL behind Dagster on Cloud Run."
   type        = string

@@ -45,9 +45,10 @@ deploy_on_cloud_run() {
     if ! has_version ami-dagster-database-url; then
         connection=$(tf_output dagster_sql_instance)
         password=$(openssl rand -hex 24)
-        show gcloud sql users create ami --project "$PROJECT" --instance ami-dagster --password '<password>'
+        show gcloud sql users create ami --project "$PROJECT" --instance "${connection##*:}" \
+            --password '<password>'
         [[ -n $DRY_RUN ]] || gcloud sql users create ami --project "$PROJECT" \
-            --instance ami-dagster --password "$password"
+            --instance "${connection##*:}" --password "$password"
         printf 'postgresql+psycopg2://ami:%s@/dagster?host=/cloudsql/%s' "$password" "$connection" |
             add_version ami-dagster-database-url
     fi

@@ -49,8 +49,23 @@ if [[ $resources == *google_pubsub_subscription.ingest* || -n $DRY_RUN ]]; then
 fi
 
 if [[ -n $resources ]]; then
-    # What protects tables, databases and the content of buckets is taken off first.
-    tf_apply deletion_protection=false
+    # What protects tables, databases and the content of buckets is taken off first, of what there
+    # is: a deployment that ended half-way is not completed for it.
+    collect_variables deletion_protection=false
+    targets=()
+    while IFS= read -r address; do
+        case $address in
+        google_bigquery_dataset.* | google_bigquery_table.* | google_storage_bucket.* | \
+            google_cloud_run_v2_service.* | google_cloud_run_v2_job.* | \
+            google_compute_disk.* | google_compute_instance.* | google_sql_database_instance.* | \
+            '<'*)
+            targets+=("-target=$address")
+            ;;
+        esac
+    done <<<"$resources"
+    if ((${#targets[@]})); then
+        tf apply -input=false -auto-approve "${targets[@]}" "${VARIABLES[@]}"
+    fi
     tf destroy -input=false -auto-approve "${VARIABLES[@]}"
 fi
 

@@ -68,7 +68,10 @@ def terraform(world: dict[str, Any], words: list[str]) -> str:
     )
     if command == "plan":
         Path(option(rest, "-out")).write_text(json.dumps(variables))
-    if command == "apply":
+    if command == "apply" and "-auto-approve" in rest:
+        assert "-target=google_bigquery_dataset.this" in rest
+        world["unprotected"] = variables["deletion_protection"] == "false"
+    elif command == "apply":
         told = json.loads(Path(rest[-1]).read_text())
         names = (*MADE_WITH, "edge_config", "enable_edge_vm")
         world["deployed"] |= {name: told[name] for name in names if name in told}
@@ -76,7 +79,6 @@ def terraform(world: dict[str, Any], words: list[str]) -> str:
         if world["deployed"].get("enable_edge_vm") != "true":
             made = [one for one in made if "edge" not in one]
         world["resources"] = [*RESOURCES, *made]
-        world["unprotected"] = told.get("deletion_protection") == "false"
     if command == "destroy":
         assert world.pop("unprotected"), "tables are protected"
         world |= {"resources": [], "deployed": {}, "images": [], "secrets": {}, "sql_users": []}

@@ -16,7 +16,7 @@ from hcl2.utils import SerializationOptions
 from ami_cli.main import app
 from ami_contract.settings import Settings
 from beam_jobs.bigquery_tables import live_table, readings_table
-from beam_jobs.options import help_text
+from beam_jobs.options import help_text, parse, stream_config
 
 ROOT = Path(__file__).resolve().parents[2]
 INFRA = ROOT / "infra"
@@ -190,6 +190,43 @@ def test_launch_options_are_those_of_the_ingest(files: dict[str, Block]) -> None
     usage = help_text()
     assert [name for name in sorted(names) if f"--{name}" not in usage] == []
     assert {"input_subscription", "output_bq_table", "raw_archive_bucket", "dlq_topic"} <= names
+
+
+def test_launch_options_are_accepted_as_terraform_gives_them(files: dict[str, Block]) -> None:
+    # Ids as the provider's documentation gives them, defaults of the variables.
+    known = {
+        "var.project_id": "demo-project",
+        "google_storage_bucket.artifacts.name": "ami-artifacts-demo-project",
+        "google_storage_bucket.archive.name": "ami-raw-archive-demo-project",
+        "google_service_account.dataflow.email": "dataflow-sa@demo-project.iam.gserviceaccount.com",
+        "google_compute_subnetwork.this.id": "projects/demo-project/regions/r/subnetworks/ami-r",
+        "google_pubsub_subscription.ingest.id": "projects/demo-project/subscriptions/s",
+        "google_pubsub_topic.dead_letter[0].id": "projects/demo-project/topics/dlq",
+        "google_bigquery_dataset.this.dataset_id": "smart_grid_analytics",
+        'google_bigquery_table.this["raw_meter_readings"].table_id': "raw_meter_readings",
+    } | {
+        f"var.{name}": str(body["default"])
+        for name, body in blocks(files, "variable").items()
+        if "default" in body
+    }
+    text = (INFRA / "outputs.tf").read_text()
+    given = text.split('output "dataflow_options"')[1].split("\noutput ")[0]
+    given = given[given.index("merge(") :].replace("{ dlq_topic", "{\n  dlq_topic")
+    arguments = []
+    for name, expression in re.findall(r"^ +(\w+) += (.+?)(?: \} : .*)?$", given, re.MULTILINE):
+        value = re.sub(r"^tostring\((.+)\)$", r"\1", expression)
+        value = known.get(value) or re.sub(r"\$\{(.+?)\}", lambda one: known[one[1]], value)
+        arguments.append(f"--{name}={value.strip(chr(34))}")
+    assert len(arguments) == 18
+    assert "${" not in str(arguments)
+
+    config = stream_config(parse([*arguments, "--no_use_public_ips", "--no_create_tables"]))
+
+    assert config.subscription == "projects/demo-project/subscriptions/s"
+    assert config.table == "demo-project:smart_grid_analytics.raw_meter_readings"
+    assert config.archive_root == "gs://ami-raw-archive-demo-project/raw"
+    assert config.dlq_topic == "projects/demo-project/topics/dlq"
+    assert config.window_s == 60
 
 
 def test_containers_and_machines_run_commands_that_ami_has(files: dict[str, Block]) -> None:
