@@ -109,14 +109,14 @@ output "dagster_sql_instance" {
 
 # So that a later apply, also from another machine, keeps what scripts have deployed.
 output "deployed" {
-  description = "Variables that scripts have set."
+  description = "Variables that scripts have set; empty ones are not kept."
   value = {
     api_image       = var.api_image
     dagster_image   = var.dagster_image
     dagster_release = var.dagster_release
     edge_release    = var.edge_release
-    edge_config     = var.edge_config
-    enable_edge_vm  = tostring(var.enable_edge_vm)
+    edge_config     = var.enable_edge_vm ? var.edge_config : ""
+    enable_edge_vm  = var.enable_edge_vm ? "true" : ""
   }
 }
 

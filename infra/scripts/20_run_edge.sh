@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Plays meters and gateways: here, publishing as edge-device-sa, or on a small machine in the
-# project. Fills the registry of meters first, unless it has rows.
+# Plays meters and gateways: here, publishing with your credentials, or on a small machine in the
+# project, as edge-device-sa. Fills the registry of meters first, unless it has rows.
 #
 #   infra/scripts/20_run_edge.sh --project PROJECT [--where local|vm] [--config demo]
 #   infra/scripts/20_run_edge.sh --project PROJECT --stop
@@ -68,7 +68,6 @@ if [[ $WHERE == vm ]]; then
 fi
 
 topic=$(tf_output pubsub_topic)
-show gcloud auth application-default login "--impersonate-service-account=edge-device-sa@$PROJECT.iam.gserviceaccount.com"
-say "  (once, to publish as the edge; edge_impersonators must name you. Without it you publish as yourself)"
+say "you publish as yourself; as the edge once edge_impersonators names you, after: gcloud auth application-default login --impersonate-service-account edge-device-sa@$PROJECT.iam.gserviceaccount.com"
 run env AMI_PROFILE=gcp "AMI_PROJECT_ID=$PROJECT" "AMI_PUBSUB_TOPIC=$topic" \
     "$BIN/ami" simulate --config "$CONFIG_FILE" ${DURATION:+--duration "$DURATION"}

@@ -4,10 +4,15 @@
 set -euo pipefail
 
 mount_data_disk() {
-    local disk=/dev/disk/by-id/google-ami-data
-    if [[ -z $(blkid -o value -s TYPE "$disk" || true) ]]; then
-        mkfs.ext4 -q "$disk"
-    fi
+    local disk=/dev/disk/by-id/google-ami-data found=0
+    [[ -b $disk ]]
+    # Only a disk on which nothing at all is found is new; any other doubt ends here.
+    blkid --probe "$disk" || found=$?
+    case $found in
+    0) ;;
+    2) mkfs.ext4 -q "$disk" ;;
+    *) exit 1 ;;
+    esac
     mkdir -p /var/lib/ami
     grep --quiet "$disk" /etc/fstab ||
         echo "$disk /var/lib/ami ext4 defaults,nofail 0 2" >>/etc/fstab

@@ -140,6 +140,19 @@ def test_variables_and_outputs_say_what_they_are(files: dict[str, Block]) -> Non
     }  # fmt: skip
 
 
+def test_versions_are_pinned_and_examples_set_variables_that_there_are(
+    files: dict[str, Block],
+) -> None:
+    [terraform] = files["versions.tf"]["terraform"]
+    assert terraform["required_version"] == "~> 1.11"
+    assert terraform["required_providers"][0]["google"]["version"] == "~> 6.50"
+    variables = blocks(files, "variable")
+    examples = sorted((INFRA / "examples").glob("*.tfvars"))
+    assert [path.stem for path in examples] == ["demo", "production"]
+    for path in examples:
+        assert set(hcl2.loads(path.read_text())) <= set(variables) | {"__comments__"}, path.name
+
+
 def test_names_are_those_of_the_settings(files: dict[str, Block]) -> None:
     variables = blocks(files, "variable")
     for variable, setting in {
