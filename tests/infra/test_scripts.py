@@ -313,6 +313,7 @@ def test_a_database_gets_its_password_where_nothing_shows_it(deployed: Cloud) ->
         ("50_deploy_api", "gcloud secrets versions list", "versions add"),
         ("50_deploy_api", "gcloud builds submit", "apply"),
         ("60_deploy_dagster", "gcloud storage cp", "apply"),
+        ("60_deploy_dagster", "terraform -chdir={infra} output -raw artifact", "storage cp"),
         ("90_cleanup", "terraform -chdir={infra} destroy", "storage rm"),
         ("90_cleanup", "terraform -chdir={infra} state list", "destroy"),
     ],
