@@ -124,11 +124,12 @@ def wait_for_dashboard(supervisor: Supervisor, settings: Settings) -> str:
     return url
 
 
-def dagster_command(part: str, settings: Settings) -> list[str]:
+def dagster_command(part: str, settings: Settings, host: str = "127.0.0.1") -> list[str]:
     """Command line of Dagster's `code-server`, `webserver` or `daemon`; needs `environment`.
 
     The code server loads the definitions for the other two and starts the processes of runs. It is
     one process that a supervisor can watch, where `dagster code-server start` hides it in another.
+    The webserver listens on `host`, the code server on loopback.
     """
     dagster = Path(sys.executable).parent / "dagster"
     if part == CODE_SERVER:
@@ -140,7 +141,7 @@ def dagster_command(part: str, settings: Settings) -> list[str]:
     if part == WEBSERVER:
         return [
             *(f"{dagster}-webserver", "-w", workspace),
-            *("-h", "127.0.0.1", "-p", str(settings.dagster_port)),
+            *("-h", host, "-p", str(settings.dagster_port)),
         ]
     return [f"{dagster}-daemon", "run", "-w", workspace]
 
