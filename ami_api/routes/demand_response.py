@@ -12,6 +12,7 @@ from itertools import groupby
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel
 from starlette.responses import Response
 
 from ami_api.answers import Facts, Made, Question
@@ -35,7 +36,7 @@ from ami_api.parameters import Answers, Cursor, CursorText, cursor_of, described
 from ami_api.problems import Refused
 from ami_api.times import DAY, SLOT, floor_to
 from ami_store.serving import Row
-from ami_store.statements import DR_ACCURACY, DR_EVENTS, DR_INTERVALS, DR_POLES, DR_TOTALS
+from ami_store.statements import DR_ACCURACY, DR_EVENTS, DR_WINDOW
 
 router = APIRouter(prefix="/dr", tags=["demand response"])
 
@@ -85,13 +86,12 @@ async def compute_dr(request: Request, answers: Answers, body: DrRequest) -> Res
             "method": body.method,
             "adjustment": adjustment,
         }
-        by_pole, totals, slots, accuracies = question.together(
-            (DR_POLES, asked),
-            (DR_TOTALS, asked),
-            (DR_INTERVALS, asked),
+        rows, accuracies = question.together(
+            (DR_WINDOW, asked),
             (DR_ACCURACY, {"method": body.method, "adjustment": adjustment}),
         )
-        total = next(iter(totals), None)
+        total = next((row for row in rows if row["grain"] == "window"), None)
+        by_pole = [row for row in rows if row["grain"] == "pole"]
         if total is None or all(row["null_reason"] == "insufficient_days" for row in by_pole):
             raise Refused(
                 "no-history",
@@ -106,7 +106,9 @@ async def compute_dr(request: Request, answers: Answers, body: DrRequest) -> Res
             total=total_of(total, by_pole),
             accuracy=gates_of([accuracy.get(row["pole_id"]) for row in by_pole]),
             poles=[_pole(row, accuracy) for row in by_pole],
-            intervals=[DrInterval(**row) for row in slots],
+            intervals=[
+                DrInterval(**_fields_of(DrInterval, row)) for row in rows if row["grain"] == "slot"
+            ],
         )
         return Made(result, result.intervals, DrInterval)
 
@@ -191,8 +193,12 @@ def gates_of(accuracies: Sequence[Accuracy | None]) -> Gates:
 
 
 def _pole(row: Row, accuracy: Mapping[str, Accuracy]) -> DrPole:
-    fields = {name: value for name, value in row.items() if name != "adjustment"}
-    return DrPole(**fields, accuracy=accuracy.get(row["pole_id"]))
+    return DrPole(**_fields_of(DrPole, row), accuracy=accuracy.get(row["pole_id"]))
+
+
+def _fields_of(model: type[BaseModel], row: Row) -> Row:
+    """The columns of a row that are fields of a model."""
+    return {name: row[name] for name in model.model_fields if name in row}
 
 
 def _names(text: str | None) -> list[str]:

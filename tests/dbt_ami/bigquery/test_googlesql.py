@@ -32,7 +32,8 @@ HISTORY = "superseded_events"
 # A window like that of the lake's event with days to compare with, but on another day.
 WINDOW = "('2026-02-26T16:00:00Z', '2026-02-26T16:30:00Z', ['pole1E'])"
 WINDOW_CALLS = [
-    f"{name}{WINDOW}" for name in ("dr_window_performance", "dr_window_summary", "dr_window_totals")
+    f"{name}{WINDOW}"
+    for name in ("dr_window", "dr_window_performance", "dr_window_summary", "dr_window_totals")
 ]
 
 
