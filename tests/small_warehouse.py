@@ -62,7 +62,7 @@ _OTHERS = {
 _BIGQUERY = {"timestamptz": "timestamp", "bigint": "int64", "double": "float64", "boolean": "bool"}
 
 # What dbt publishes as functions of a window; every window sheds 1 of 4 kW, except on p2, which
-# has no history before 3 March.
+# has no history before 3 March, and p3, which has none.
 _FUNCTIONS = (
     """
     create macro recent_sag_events(since) as table
@@ -74,7 +74,7 @@ _FUNCTIONS = (
         poles.pole_id, own.method, own.adjustment, slots.slot_ts, 'event' as phase,
         10::bigint as candidate_days,
         case when known then 4.0::double end as baseline_kw,
-        3.0::double as actual_kw,
+        case when poles.pole_id <> 'p3' then 3.0::double end as actual_kw,
         case when known then 1.0::double end as shed_kw,
         1.0::double as adjust_factor, 0.0::double as adjust_offset_kw, false as adjust_fallback,
         own.is_own_adjustment,
@@ -82,9 +82,11 @@ _FUNCTIONS = (
     from (
         select
             pole_id,
-            pole_id = 'p1' or window_start >= timestamptz '2026-03-03 00:00:00Z' as known
+            pole_id = 'p1' or (
+                pole_id = 'p2' and window_start >= timestamptz '2026-03-03 00:00:00Z'
+            ) as known
         from dim_pole
-        where pole_id <> 'p3' and (len(pole_ids) = 0 or list_contains(pole_ids, pole_id))
+        where len(pole_ids) = 0 or list_contains(pole_ids, pole_id)
     ) as poles
     cross join (
         select method, adjustment, is_own_adjustment
@@ -379,7 +381,7 @@ def _called() -> tuple[list[Row], list[Row]]:
             "event_id": f"heat-{number}",
             "start_ts": START + timedelta(days=number, hours=16),
             "end_ts": START + timedelta(days=number, hours=18),
-            "pole_ids": "all" if number else "p1;p2",
+            "pole_ids": "all" if number == 1 else "p1;p2",
             "program": "summer",
             "notes": None,
         }

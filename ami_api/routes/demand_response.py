@@ -41,6 +41,7 @@ from ami_store.statements import DR_ACCURACY, DR_EVENTS, DR_WINDOW
 router = APIRouter(prefix="/dr", tags=["demand response"])
 
 LONGEST: Final = DAY
+_MOST_NAMED: Final = 10
 
 
 @router.post(
@@ -76,7 +77,7 @@ async def compute_dr(request: Request, answers: Answers, body: DrRequest) -> Res
         if unknown:
             raise Refused.of(
                 "unknown-poles",
-                f"nobody knows {', '.join(unknown[:10])}; /poles lists the poles",
+                f"nobody knows {_listed(unknown)}; /poles lists the poles",
                 where="body.pole_ids",
             )
         asked = {
@@ -95,8 +96,9 @@ async def compute_dr(request: Request, answers: Answers, body: DrRequest) -> Res
         if total is None or all(row["null_reason"] == "insufficient_days" for row in by_pole):
             raise Refused(
                 "no-history",
-                f"{body.method} finds too few days before {body.start:%Y-%m-%d} to make a "
-                "baseline of; choose a later window or a method that needs fewer days",
+                f"{body.method} finds too few days with readings of {_listed(poles)} before "
+                f"{body.start:%Y-%m-%d} to make a baseline of; choose a later window or a method "
+                "that needs fewer days",
             )
         accuracy = {row.pop("pole_id"): Accuracy(**row) for row in accuracies}
         result = DrResult(
@@ -199,6 +201,11 @@ def _pole(row: Row, accuracy: Mapping[str, Accuracy]) -> DrPole:
 def _fields_of(model: type[BaseModel], row: Row) -> Row:
     """The columns of a row that are fields of a model."""
     return {name: row[name] for name in model.model_fields if name in row}
+
+
+def _listed(poles: Sequence[str]) -> str:
+    more = ", …" if len(poles) > _MOST_NAMED else ""
+    return ", ".join(poles[:_MOST_NAMED]) + more if poles else "the poles"
 
 
 def _names(text: str | None) -> list[str]:
