@@ -91,8 +91,8 @@ def test_a_pole_without_readings_says_what_to_do(small_url: str, open_page: Open
     [
         (
             frame.DEMAND_RESPONSE,
-            {"from": "2026-03-03T07:00", "to": "2026-03-03T08:00", "poles": "p3"},
-            "too few days with readings of p3",
+            {"from": "2026-03-03T07:00", "to": "2026-03-03T08:00"},
+            "it is not known for p3",
         ),
         (frame.QUALITY, {"of": "p3"}, "Nothing was expected in this window"),
     ],
