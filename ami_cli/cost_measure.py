@@ -104,7 +104,9 @@ def pubsub_bytes(sent: Sequence[Message]) -> float:
     """
     return sum(
         len(message.data)
-        + sum(len(name.encode()) + len(value.encode()) for name, value in message.attributes.items())
+        + sum(
+            len(name.encode()) + len(value.encode()) for name, value in message.attributes.items()
+        )
         + _TIME_AND_ID_BYTES
         for message in sent
     ) / len(sent)

@@ -218,7 +218,9 @@ def estimate(scenario: Scenario, prices: Prices, measured: Measured) -> Estimate
         lines,
         workers,
         LARGEST_STATEMENT_BYTES * scenario.readings_per_day / SURVEY_READINGS,
-        on_demand / (bill.hours * prices["bigquery_slot"].usd) if prices["bigquery_slot"].usd else 0,
+        on_demand / (bill.hours * prices["bigquery_slot"].usd)
+        if prices["bigquery_slot"].usd
+        else 0,
     )
 
 
@@ -433,9 +435,7 @@ def _cloud_run(bill: _Bill) -> Iterator[Line]:
     yield bill.line(
         "Cloud Run", "API, dashboard memory", service_s, "run_service_memory", "api_min_instances"
     )
-    yield bill.line(
-        "Cloud Run", "requests", requests / 1e6, "run_requests", "api_max_instances"
-    )
+    yield bill.line("Cloud Run", "requests", requests / 1e6, "run_requests", "api_max_instances")
     job_s = scenario.days * FIGURES_RUNS_PER_DAY * FIGURES_RUN_S
     yield bill.line("Cloud Run", "figures job vCPU", job_s, "run_job_vcpu", "api_image")
     yield bill.line("Cloud Run", "figures job memory", job_s, "run_job_memory", "api_image")

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ami_cost.measured import Encoding, Measured, WriteMethod, load_measured
-from ami_cost.model import TARGET_LOAD, WORKER_CORES
+from ami_cost.model import WORKER_CORES
 
 Floats = npt.NDArray[np.float64]
 HOUR_S = 3600
@@ -174,11 +174,6 @@ def cases(measured: Measured) -> list[tuple[str, str]]:
 def capacity_for(rate: float, backlog: float, drain_s: float) -> float:
     """Readings per second that drain a backlog within `drain_s` while `rate` goes on."""
     return rate + backlog / drain_s
-
-
-def workers_for(readings_per_s: float, per_core: float, load: float = TARGET_LOAD) -> float:
-    """Workers, in fractions, that take so many readings per second at a load."""
-    return readings_per_s / (per_core * WORKER_CORES * load)
 
 
 def main() -> None:
