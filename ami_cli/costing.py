@@ -1,4 +1,4 @@
-"""`ami cost`: reads a fleet's options, prices and measured sizes, gives the bill of Google Cloud."""
+"""`ami cost`: reads a fleet's options, prices and measured sizes, gives Google Cloud's bill."""
 
 from __future__ import annotations
 
@@ -44,10 +44,8 @@ def _rows(bill: Estimate, *, as_shown: bool) -> list[list[object]]:
             numbers = [f"{line.quantity:,.2f}", line.unit, f"{line.usd:,.2f}", f"{per_meter:.4f}"]
             rows.append([line.service, line.item, *numbers, f"{share:.1%}", line.setting])
         else:
-            rows.append(
-                [line.service, line.item, line.quantity, line.unit, line.usd, per_meter, share]
-                + [line.setting]
-            )
+            exact = [line.quantity, line.unit, line.usd, per_meter, share]
+            rows.append([line.service, line.item, *exact, line.setting])
     if as_shown:
         total = ["all", "", "", "", f"{bill.usd:,.2f}", f"{bill.per_meter_month(bill.usd):.4f}"]
         rows.append([*total, "100.0%", ""])

@@ -1,1 +1,1 @@
-"""What the platform costs on Google Cloud and how far it reaches: prices, measured sizes, models."""
+"""What a fleet costs on Google Cloud and what gives way first: prices, measured sizes, models."""

@@ -162,4 +162,4 @@ LIMITS_WITHOUT_METERS: Final[Mapping[str, tuple[str, str]]] = {
     "a Pub/Sub message": ("10 MB; 300 readings in JSON are 60 kB", PUBSUB_QUOTAS),
     "Dataflow jobs of a project at a time": ("25", DATAFLOW_QUOTAS),
 }
-"""Limits that a larger fleet does not come nearer: what they are in this platform, and the source."""
+"""Limits that a larger fleet does not come nearer: what they mean here, and the source."""

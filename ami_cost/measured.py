@@ -58,7 +58,7 @@ class Measured(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rows_per_core: Mapping[WriteMethod, float]
 
     def dataflow_per_core(self, encoding: Encoding, method: WriteMethod) -> float:
-        """Readings per second that a busy core of Dataflow ingests: both works, one after another."""
+        """Readings per second that a busy core of Dataflow ingests: one work after the other."""
         return 1 / (1 / self.ingest_per_core[encoding] + 1 / self.rows_per_core[method])
 
 

@@ -213,14 +213,13 @@ def estimate(scenario: Scenario, prices: Prices, measured: Measured) -> Estimate
         *_dagster(bill),
     ]
     on_demand = prices["bigquery_on_demand"].cost_usd(scanned_bytes(scenario) / 2**40, bill.months)
+    slot_usd = bill.hours * prices["bigquery_slot"].usd
     return Estimate(
         scenario,
         lines,
         workers,
         LARGEST_STATEMENT_BYTES * scenario.readings_per_day / SURVEY_READINGS,
-        on_demand / (bill.hours * prices["bigquery_slot"].usd)
-        if prices["bigquery_slot"].usd
-        else 0,
+        on_demand / slot_usd if slot_usd else math.inf,
     )
 
 

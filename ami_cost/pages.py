@@ -5,7 +5,7 @@ Run as `python -m ami_cost.pages`; a test compares the pages with the code.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -226,7 +226,7 @@ def simulated(_: Prices, measured: Measured) -> str:
     )
 
 
-BLOCKS: Final = {
+BLOCKS: Final[Mapping[str, Mapping[str, Callable[[Prices, Measured], str]]]] = {
     "cost.md": {
         "per meter": per_meter,
         "levers": levers,

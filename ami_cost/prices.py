@@ -63,7 +63,7 @@ class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return max(0.0, quantity - self.free * max(1.0, months)) * self.usd
 
 
-Prices = Mapping[str, Price]
+Prices = Mapping[Name, Price]
 
 
 def load_prices(path: Path = PRICES) -> Prices:

@@ -140,35 +140,22 @@ def cases(measured: Measured) -> list[tuple[str, str]]:
         capacity = workers * WORKER_CORES * core
         for hours in (1, 6):
             found = outage(rate, capacity, hours * HOUR_S)
-            rows.append(
-                (
-                    f"nothing is read for {hours} h, then {workers} workers "
-                    f"({capacity:,.0f} readings/s)",
-                    f"{found.peak / 1e6:,.0f} M readings wait; drained after "
-                    f"{found.drained_after_s / 60:,.0f} min; the oldest waited "
-                    f"{found.longest_wait_s / 60:,.0f} min",
-                )
-            )
-    capacity = 2 * WORKER_CORES * core
-    found = outage(rate, capacity, 10, surge_s=HOUR_S)
-    rows.append(
-        (
-            "all gateways were cut off for 1 h and send their spools at once, 2 workers",
-            f"{found.peak / 1e6:,.0f} M readings wait; drained after "
-            f"{found.drained_after_s / 60:,.0f} min",
-        )
-    )
-    for aligned in (True, False):
+            machines = f"{workers} workers ({capacity:,.0f} readings/s)"
+            oldest = f"; the oldest waited {found.longest_wait_s / 60:,.0f} min"
+            rows.append((f"nothing is read for {hours} h, then {machines}", _told(found) + oldest))
+    found = outage(rate, 2 * WORKER_CORES * core, 10, surge_s=HOUR_S)
+    spools = "all gateways were cut off for 1 h and send their spools at once, 2 workers"
+    rows.append((spools, _told(found)))
+    for aligned, how in ((True, "all at the same moment"), (False, "evenly spread")):
         mean, longest = burst_waits(1000, 30, 4, 300 / core, 4, aligned=aligned)
-        rows.append(
-            (
-                "1 000 gateways send 300 readings every 30 s, "
-                + ("all at the same moment" if aligned else "evenly spread")
-                + ", 4 cores",
-                f"a message takes {mean:,.2f} s, at most {longest:,.2f} s",
-            )
-        )
+        case = f"1,000 gateways send 300 readings every 30 s, {how}, 4 cores"
+        rows.append((case, f"a message takes {mean:,.2f} s, at most {longest:,.2f} s"))
     return rows
+
+
+def _told(found: Drain) -> str:
+    minutes = found.drained_after_s / 60
+    return f"{found.peak / 1e6:,.0f} M readings wait; drained after {minutes:,.0f} min"
 
 
 def capacity_for(rate: float, backlog: float, drain_s: float) -> float:
