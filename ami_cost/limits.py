@@ -128,7 +128,7 @@ def limits(
             "machines of a Dataflow job",
             "2,000",
             2000 * storage_api,
-            "`dataflow_machine_type` with more cores; a job per region",
+            "`dataflow_machine_type` with more cores; a job per region (4,000 if it names no zone)",
             DATAFLOW_QUOTAS,
         ),
         Limit(

@@ -19,7 +19,7 @@ VARIABLES = Path(__file__).resolve().parents[2] / "infra" / "variables.tf"
 OTHER_NAMES = re.compile(
     r"bigquery_(?!location|maximum)\w+|dataflow_(vcpu|memory|disk|streaming_engine)|storage_\w+"
     r"|pubsub_throughput|run_\w+|machine_\w+|disk_balanced|file_loads|streaming_inserts"
-    r"|sags_every_5_minutes|publish_mode|raw_meter_readings|stg_readings|minute_agg_pole"
+    r"|sags_every_5_minutes|hours_hourly|days_daily|publish_mode|batch_interval_s|raw_meter_readings|stg_readings|minute_agg_pole"
     r"|maximum_bytes_billed|job_execution_timeout_seconds|require_partition_filter|dbt_ami|ami_cost"
 )
 
@@ -59,6 +59,15 @@ def test_every_variable_that_pages_and_bills_name_is_one_of_terraform() -> None:
         if "/" not in code and "." not in code and not OTHER_NAMES.fullmatch(word)
     }
 
+    bill = estimate(Scenario(nearline_days=30), load_prices(), load_measured())
+    named |= {
+        word
+        for line in bill.lines
+        for word in re.findall(r"\b[a-z]+(?:_[a-z0-9]+)+\b", line.setting)
+        if not OTHER_NAMES.fullmatch(word)
+    }
+
+    assert "dataflow_max_workers" in named
     assert named <= known
 
 
