@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -64,7 +65,7 @@ def _document(bill: Estimate, notes: list[str]) -> dict[str, object]:
         "usd_per_meter_month": bill.per_meter_month(bill.usd),
         "usd_by_service": bill.by_service(),
         "dataflow_workers": bill.workers,
-        "slots_at_par": bill.slots_at_par,
+        "slots_at_par": bill.slots_at_par if math.isfinite(bill.slots_at_par) else None,
         "largest_statement_bytes": bill.largest_statement_bytes,
         "lines": [asdict(line) for line in bill.lines],
         "notes": notes,
@@ -83,7 +84,7 @@ def _notes(bill: Estimate, settings: Settings, prices: Prices) -> Iterator[str]:
             f"dearest: {dearest.service}, {dearest.item} ({dearest.usd / bill.usd:.0%}); "
             f"what changes it: {dearest.setting}"
         )
-    if not scenario.slots:
+    if not scenario.slots and math.isfinite(bill.slots_at_par):
         yield (
             f"{bill.slots_at_par:,.0f} reserved slots cost what these queries cost by bytes "
             "(--slots N prices a reservation)"
@@ -97,8 +98,8 @@ def _notes(bill: Estimate, settings: Settings, prices: Prices) -> Iterator[str]:
             "it would fail"
         )
     unproved = sorted(name for name, price in prices.items() if price.evidence == "none")
-    days = sorted(price.checked for price in prices.values())
+    days = sorted(price.checked for price in prices.values() if price.evidence != "none")
     yield (
-        f"list prices, us-central1, read {days[0]} to {days[-1]}"
+        (f"list prices, us-central1, read {days[0]} to {days[-1]}" if days else "prices")
         + (f"; not verified: {', '.join(unproved)}" if unproved else "")
     )

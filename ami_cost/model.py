@@ -163,7 +163,8 @@ class Estimate:
         lines: of the bill.
         workers: Dataflow workers that are needed.
         largest_statement_bytes: what the largest statement of a tick bills at a day's end.
-        slots_at_par: reserved slots that cost what the scanned bytes cost.
+        slots_at_par: reserved slots that cost what the scanned bytes cost; infinite where slots
+            cost nothing.
     """
 
     scenario: Scenario

@@ -120,7 +120,7 @@ def price_list(prices: Prices, _: Measured) -> str:
             f"`{name}`",
             f"{price.usd:.10f}".rstrip("0").rstrip(".") + f" per {price.unit}",
             f"{price.free:,.6g}" if price.free else "",
-            f"{price.checked}",
+            "" if price.evidence == "none" else f"{price.checked}",
             evidence[price.evidence],
             f"<{price.source}>",
         ]

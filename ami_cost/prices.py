@@ -46,7 +46,7 @@ class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         usd: price of one unit beyond the free ones (USD).
         unit: what is counted.
         source: page that lists it.
-        checked: day of the copy of the page that was read.
+        checked: day on which it was last read, or noted where nothing was read.
         evidence: how it was checked, see the head of `prices.yaml`.
         free: units of a month that cost nothing.
     """
