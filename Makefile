@@ -76,6 +76,7 @@ render: .venv/.dev ## rewrite all files derived from code
 	$(BIN)/python -m simulator.render
 	$(BIN)/python -m ami_dagster.column_lineage
 	$(BIN)/python -m ami_api.render
+	$(BIN)/python -m ami_cost.pages
 
 lock: .venv/.uv ## pin the newest versions that pyproject.toml allows
 	$(COMPILE) --upgrade --output-file requirements.lock
