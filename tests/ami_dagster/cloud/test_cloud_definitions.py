@@ -94,7 +94,7 @@ def test_jobs_sensors_and_schedules_are_those_of_the_cloud(definitions: dg.Defin
         "sags_every_5_minutes": "*/5 * * * *",
         "hours_hourly": "8 * * * *",
         "days_daily": "40 0 * * *",
-        "weeks_weekly": "20 1 * * 1",
+        "weeks_weekly": "20 * * * *",
         "retention_nightly": "30 2 * * *",
     }
 
