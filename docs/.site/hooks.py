@@ -22,6 +22,7 @@ READMES: Final = {
     "tests/data/README.md": "test-data.md",
 }
 COPIES: Final = "repository"
+_SHIM: Final = "https://unpkg.com/iframe-worker/shim"
 # Code first, so that what looks like a link inside it is left alone.
 _LINK: Final = re.compile(r"```.*?```|`[^`\n]*`|(!?)\[([^\]]*)\]\(([^)\s]+)\)", re.DOTALL)
 
@@ -90,3 +91,16 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Rewrite a page's links."""
     return relinked(markdown, page.file.src_uri)
+
+
+def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
+    """Have the search's helper for pages opened from disk come from the site itself."""
+    return output.replace(
+        _SHIM,
+        posixpath.relpath("assets/iframe-worker.js", posixpath.dirname(page.file.dest_uri) or "."),
+    )
+
+
+def on_post_template(output: str, template_name: str, config: MkDocsConfig) -> str:
+    """The same for pages without Markdown, which lie beside the index."""
+    return output.replace(_SHIM, "assets/iframe-worker.js")
