@@ -162,7 +162,7 @@ def _table(
     lines += ["| column | type | unit | meaning |", "|---|---|---|---|"]
     for column, kind, unit, text in columns:
         shown = unit or ("1" if kind in _NUMBERS else "")
-        lines.append(f"| `{column}` | {kind} | {shown} | {_escaped(text)} |")
+        lines.append(f"| `{column}` | {_escaped(kind)} | {shown} | {_escaped(text)} |")
     return "\n".join(lines) + "\n"
 
 

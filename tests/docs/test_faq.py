@@ -18,7 +18,7 @@ HOLE = "\0"
 
 @cache
 def messages() -> tuple[str, ...]:
-    """Every text of the code, values replaced by a hole, implicit concatenations joined."""
+    """Every text of the code and of the scripts' errors, values replaced by a hole, implicit concatenations joined."""
     found: list[str] = []
     for package in PACKAGES:
         for path in sorted((ROOT / package).rglob("*.py")):
@@ -28,6 +28,9 @@ def messages() -> tuple[str, ...]:
                     found.append("".join(map(str, parts)))
                 elif isinstance(node, ast.Constant) and isinstance(node.value, str):
                     found.append(node.value)
+    for path in sorted((ROOT / "infra/scripts").glob("*.sh")):
+        for text in re.findall(r'\bdie "([^"]*)"', path.read_text(encoding="utf-8")):
+            found.append(re.sub(r"\$\{?\w+\}?", HOLE, text))
     return tuple(found)
 
 
