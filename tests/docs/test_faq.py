@@ -18,7 +18,7 @@ HOLE = "\0"
 
 @cache
 def messages() -> tuple[str, ...]:
-    """Every text of the code and of the scripts' errors, values replaced by a hole, implicit concatenations joined."""
+    """Every text of the code and errors of scripts; values are holes, implied joins are made."""
     found: list[str] = []
     for package in PACKAGES:
         for path in sorted((ROOT / package).rglob("*.py")):
