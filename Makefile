@@ -17,7 +17,7 @@ PARALLEL := --numprocesses auto --dist loadfile --no-loadscope-reorder --duratio
 INSTALL_PROJECT := $(UV) pip install --quiet --no-deps --editable .
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up smoke test test-full test-bigquery lint format typecheck bench render docs audit sbom lock clean clean-data
+.PHONY: help setup demo up smoke test test-full test-bigquery test-infra lint format typecheck bench render docs audit sbom lock clean clean-data
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort \
@@ -50,13 +50,16 @@ test-bigquery: .venv/.dev ## the models on BigQuery's terms, without a Google ac
 	@echo "(it computes with DuckDB), contracts, local time, unit tests, permissions, bytes billed."
 	$(BIN)/pytest tests/dbt_ami/bigquery --numprocesses 2 --dist loadfile
 
+test-infra: .venv/.dev ## Terraform's files and the scripts, with checkov and, where Terraform finds its provider, its tests
+	$(BIN)/pytest tests/infra/test_terraform.py tests/infra/test_terraform_tools.py tests/infra/test_scripts.py
+
 lint: .venv/.dev ## ruff, sqlfluff and shellcheck
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	AMI_DATA_DIR=$(CURDIR)/.venv/lint $(BIN)/sqlfluff lint --disable-progress-bar \
 		dbt_ami/models dbt_ami/tests
-	@if command -v shellcheck >/dev/null; then shellcheck .ci/run; \
-		else echo "shellcheck is not installed: shell scripts were not checked"; fi
+	$(BIN)/shellcheck --external-sources --source-path infra/scripts \
+		.ci/run infra/scripts/*.sh infra/vm/*.sh
 
 format: .venv/.dev ## rewrite Python and SQL in the project's format
 	$(BIN)/ruff check --fix .
@@ -97,6 +100,8 @@ lock: .venv/.uv ## pin the newest versions that pyproject.toml allows
 			--no-emit-index-url --generate-hashes --quiet --upgrade \
 			--output-file tests/dbt_ami/bigquery/$$judge.lock || exit 1; \
 	done
+	$(UV) pip compile tests/infra/checkov.in --universal --python-version 3.11 --no-emit-index-url \
+		--generate-hashes --quiet --upgrade --output-file tests/infra/checkov.lock
 
 clean: ## remove the environment and all caches
 	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis dbt_ami/target dbt_ami/logs logs

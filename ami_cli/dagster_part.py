@@ -10,11 +10,22 @@ from ami_contract.errors import SettingsError
 from ami_contract.settings import Settings
 
 
-def run_dagster(settings: Settings, part: str) -> None:
-    """Become Dagster's code server, webserver or daemon; raises SettingsError for other parts."""
+def run_dagster(settings: Settings, part: str, host: str = "127.0.0.1") -> None:
+    """Become Dagster's code server, webserver or daemon.
+
+    Args:
+        settings: of the instance.
+        part: which of them.
+        host: address that the webserver listens on; it asks nobody who is there.
+
+    Raises:
+        SettingsError: there is no such part, or another than the webserver shall listen elsewhere.
+    """
     parts = (CODE_SERVER, WEBSERVER, DAEMON)
     if part not in parts:
         raise SettingsError(f"{part!r} is no part of Dagster; take one of {', '.join(parts)}")
+    if part != WEBSERVER and host != "127.0.0.1":
+        raise SettingsError(f"--host is for the {WEBSERVER}; the {part} is reached from here only")
     prepare_instance(settings)
-    command = dagster_command(part, settings)
+    command = dagster_command(part, settings, host)
     os.execve(command[0], command, {**os.environ, **environment(settings)})  # noqa: S606

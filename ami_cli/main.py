@@ -48,6 +48,11 @@ def parse_time(text: str) -> datetime:
 
 
 Config = Annotated[Path, typer.Option("--config", help="Simulation config.", show_default=True)]
+LOOPBACK = "127.0.0.1"
+Host = Annotated[
+    str,
+    typer.Option(help="Address; any but loopback only behind a proxy that asks who is there."),
+]
 DEMO_CONFIG = Path(__file__).resolve().parent.parent / "simulator" / "configs" / "demo.yaml"
 
 
@@ -363,15 +368,24 @@ def api(
 
 @app.command()
 def dashboard(
+    host: Host = LOOPBACK,
     port: Annotated[
         int | None, typer.Option(min=1, max=65535, help="Port; default AMI_DASHBOARD_PORT.")
     ] = None,
 ) -> None:
-    """Serve the dashboard, which asks the API (AMI_API_URL), on loopback until stopped."""
+    """Serve the dashboard, which asks the API (AMI_API_URL), until stopped."""
     from ami_cli.serve_dashboard import run_dashboard
 
     found = settings()
-    run_dashboard(found, port or found.dashboard_port)
+    run_dashboard(found, port or found.dashboard_port, host)
+
+
+@app.command()
+def figures() -> None:
+    """Print the state of fleet and poles, a line of JSON each, for metrics made of logs."""
+    from ami_cli.figures import run_figures
+
+    run_figures(settings())
 
 
 @app.command()
@@ -385,11 +399,12 @@ def up() -> None:
 @app.command()
 def dagster(
     part: Annotated[str, typer.Argument(metavar="PART", help="code-server, webserver or daemon.")],
+    host: Host = LOOPBACK,
 ) -> None:
     """Run one part of Dagster alone, in the foreground; `ami up` runs all of them."""
     from ami_cli.dagster_part import run_dagster
 
-    run_dagster(settings(), part)
+    run_dagster(settings(), part, host)
 
 
 @app.command()

@@ -17,6 +17,7 @@ from ami_cli.instance import instance_environment, prepare_instance, write_works
 from ami_cli.processes import Supervisor, accepts, ami_command, answers, check_port, free_port
 from ami_contract.settings import Settings
 from ami_dashboard.server import HEALTH
+from ami_store.backlog import read_backlog
 from ami_store.lake import hours
 
 CODE_SERVER: Final = "code-server"
@@ -124,11 +125,12 @@ def wait_for_dashboard(supervisor: Supervisor, settings: Settings) -> str:
     return url
 
 
-def dagster_command(part: str, settings: Settings) -> list[str]:
+def dagster_command(part: str, settings: Settings, host: str = "127.0.0.1") -> list[str]:
     """Command line of Dagster's `code-server`, `webserver` or `daemon`; needs `environment`.
 
     The code server loads the definitions for the other two and starts the processes of runs. It is
     one process that a supervisor can watch, where `dagster code-server start` hides it in another.
+    The webserver listens on `host`, the code server on loopback.
     """
     dagster = Path(sys.executable).parent / "dagster"
     if part == CODE_SERVER:
@@ -140,7 +142,7 @@ def dagster_command(part: str, settings: Settings) -> list[str]:
     if part == WEBSERVER:
         return [
             *(f"{dagster}-webserver", "-w", workspace),
-            *("-h", "127.0.0.1", "-p", str(settings.dagster_port)),
+            *("-h", host, "-p", str(settings.dagster_port)),
         ]
     return [f"{dagster}-daemon", "run", "-w", workspace]
 
@@ -181,25 +183,34 @@ def wait_for_ingest(
     timeout_s: float,
     report: Callable[[int], None] = lambda rows: None,
 ) -> int:
-    """Wait until the lake holds `at_least` rows or has been still for a while; returns its rows.
+    """Wait until the lake holds `at_least` rows or nothing is on its way; returns its rows.
 
-    Refused readings never become rows, so the rows sent are only a bound to stop early at.
+    Refused readings never become rows, so the rows sent are only a bound to stop early at. Nothing
+    is on its way when the lake has been still for a while and Pub/Sub has told since that no
+    message waits; of another server than ours nothing is known but the stillness.
     """
     deadline = time.monotonic() + timeout_s
-    still_since = time.monotonic()
+    still_since, changed_at = time.monotonic(), datetime.now(UTC)
     rows = stored_rows(settings)
     while time.monotonic() < deadline:
         supervisor.check()
         time.sleep(0.3)
         now_rows = stored_rows(settings)
         if now_rows != rows:
-            still_since = time.monotonic()
+            still_since, changed_at = time.monotonic(), datetime.now(UTC)
             report(now_rows)
         rows = now_rows
         idle = time.monotonic() - still_since
-        if rows >= at_least or (rows and idle > _IDLE_S):
+        if rows >= at_least:
+            break
+        if rows and idle > _IDLE_S and _all_delivered(settings, changed_at):
             break
     return rows
+
+
+def _all_delivered(settings: Settings, since: datetime) -> bool:
+    backlog = read_backlog(settings.data, settings.subscription_path)
+    return backlog is None or (backlog.at > since and not backlog.messages)
 
 
 def last_truth_end(truth: Path) -> datetime | None:

@@ -137,6 +137,29 @@ def bigquery_schema(fields: Sequence[Field] = ROW_FIELDS) -> str:
     return json.dumps(columns, indent=2) + "\n"
 
 
+_PROTO: Final = {
+    pa.types.is_timestamp: "string",
+    pa.types.is_string: "string",
+    pa.types.is_int64: "int64",
+    pa.types.is_float64: "double",
+}
+
+
+def protobuf_schema() -> str:
+    """Protocol buffer of one reading, for Pub/Sub's schema of JSON messages.
+
+    Times are RFC 3339 text, as on the wire. Names and types are checked so, ranges and whether a
+    field is there are not. A field's number is its place in the contract: new ones go at the end.
+    """
+    fields = []
+    for number, f in enumerate(READING_FIELDS, start=1):
+        repeated = pa.types.is_list(f.type)
+        kind = _sql_type(f.type.value_type if repeated else f.type, _PROTO)
+        rule = "repeated " if repeated else ""
+        fields.append(f"  // {_described(f)}\n  {rule}{kind} {f.name} = {number};\n")
+    return f'// {HEADER}\nsyntax = "proto3";\n\nmessage Reading {{\n' + "".join(fields) + "}\n"
+
+
 def duckdb_ddl() -> str:
     """DuckDB `CREATE TABLE` statements of the lake's tables."""
     statements = []
@@ -235,6 +258,7 @@ def rendered() -> dict[Path, str]:
     sources = dbt_sources()
     return {
         GENERATED / "reading.schema.json": json_schema(),
+        GENERATED / "reading.proto": protobuf_schema(),
         GENERATED / "raw_meter_readings.bigquery.json": bigquery_schema(),
         GENERATED / "minute_agg_pole_live.bigquery.json": bigquery_schema(LIVE_AGGREGATE_FIELDS),
         GENERATED / "meters.bigquery.json": bigquery_schema(REGISTRY_FIELDS),

@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 LOOPBACK_HOSTS = ("127.0.0.1", "::1")
 DEFAULT_PORT = 8085
 STOP_GRACE_S = 2.0
-TELL_EVERY_S = 10.0
+TELL_EVERY_S = 2.0
 
 _MAX_WAITING = 256
 _OTHER_WORKERS = 16

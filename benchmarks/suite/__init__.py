@@ -14,6 +14,7 @@ from benchmarks.suite import (
     latency,
     sags,
     serving,
+    tick,
 )
 
 BENCHMARKS: Final[tuple[Benchmark, ...]] = (
@@ -29,5 +30,6 @@ BENCHMARKS: Final[tuple[Benchmark, ...]] = (
     latency.LANDING,
     sags.RATIOS,
     sags.GROWTH,
+    tick.SAGS,
     serving.API,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from ami_contract.render import (
     duckdb_ddl,
     duckdb_type,
     json_schema,
+    protobuf_schema,
     rendered,
 )
 from ami_contract.settings import Settings
@@ -166,3 +168,14 @@ def test_dbt_sources_describe_every_column_of_every_lake_table() -> None:
 def test_a_type_no_warehouse_knows_is_refused() -> None:
     with pytest.raises(TypeError, match="binary"):
         duckdb_type(pa.binary())
+
+
+def test_protobuf_names_every_field_of_a_reading_once_with_its_type() -> None:
+    fields = re.findall(r"^  (repeated )?(\w+) (\w+) = (\d+);$", protobuf_schema(), re.MULTILINE)
+    assert [name for _, _, name, _ in fields] == [f.name for f in READING_FIELDS]
+    assert [int(number) for *_, number in fields] == list(range(1, len(fields) + 1))
+    kinds = {name: rule + kind for rule, kind, name, _ in fields}
+    assert kinds["event_ts"] == "string"
+    assert kinds["seq"] == "int64"
+    assert kinds["voltage_v"] == kinds["freq_hz"] == "double"
+    assert kinds["quality_flags"] == "repeated string"

@@ -7,7 +7,10 @@
 {%- if is_building() -%}
     {%- set digests = state_relation('digests') -%}
     {%- set windows = state_relation('windows') -%}
-    {%- do adapter.create_schema(digests) -%}
+    {#- Who may write a dataset of BigQuery may not make one, not even one that is there. -#}
+    {%- if not adapter.check_schema_exists(digests.database, digests.schema) -%}
+        {%- do adapter.create_schema(digests) -%}
+    {%- endif -%}
     {%- do run_query(
         'create table if not exists ' ~ digests ~ ' (part ' ~ dbt.type_string()
         ~ ', digest ' ~ dbt.type_string() ~ ')'

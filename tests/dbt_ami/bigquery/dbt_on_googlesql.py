@@ -144,6 +144,7 @@ def install(database: GoogleSql) -> None:
     BigQueryAdapter.update_table_description = lambda *_, **__: None
     BigQueryAdapter.list_schemas = lambda self, name: ["ami"]
     BigQueryAdapter.create_schema = lambda self, relation: None
+    BigQueryAdapter.check_schema_exists = lambda self, database, schema: True
     BigQueryAdapter.is_replaceable = lambda *_: True
 
 

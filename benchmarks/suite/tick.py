@@ -1,0 +1,137 @@
+"""Reads a lake whose newest hour is open; gives what the run that looks for sags takes.
+
+A run is a process of its own, as the daemon starts it: definitions are loaded, the open hour is
+compacted, dbt makes the events, the warehouse is published. Everything it starts counts.
+
+    python -m benchmarks.suite.tick HOUR
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from ami_contract.lake import HOUR, DataDir, floor_hour
+from ami_contract.settings import load_settings
+from ami_dagster.build import build_definitions
+from ami_dagster.jobs import DETECT_SAGS, REASON_TAG
+from ami_dagster.local_run import instance_of
+from ami_dagster.partitions import Stretch
+from ami_store.bigquery import dbt_variables
+from benchmarks.backlog import FLEET
+from benchmarks.definition import (
+    Benchmark,
+    BenchmarkError,
+    Context,
+    Measurements,
+    Metric,
+    at_most,
+)
+from benchmarks.simulated_lake import FleetRun, land_run
+from simulator.config import load_config
+
+_LANDED_BEFORE: Final = timedelta(minutes=40)
+_INTERVAL: Final = timedelta(minutes=5)
+_RUNS: Final = 3
+_QUICK_POLES: Final = 10
+_LONGEST_S: Final = 900
+
+
+def measure(context: Context) -> Measurements:
+    """Cost of one tick after the other while the hour fills.
+
+    Raises:
+        BenchmarkError: a build or a tick failed; with its last lines.
+    """
+    config = load_config(FLEET, {"poles": _QUICK_POLES} if context.quick else {})
+    data = DataDir(context.work / "lake")
+    data.root.mkdir()
+    hour = floor_hour(datetime.now(UTC)) - HOUR
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("AMI_", "PUBSUB_"))}
+    environment["AMI_DATA_DIR"] = str(data.root)
+    landed_until = hour + _LANDED_BEFORE
+    land_run(data, FleetRun(config, hour - HOUR, landed_until))
+    _run(["-m", "ami_cli.main", "build"], environment)
+    while True:
+        land_run(data, FleetRun(config, landed_until, landed_until + _INTERVAL))
+        landed_until += _INTERVAL
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        begun = time.perf_counter()
+        said = json.loads(_run(["-m", __name__, hour.isoformat()], environment).splitlines()[-1])
+        wall_s = time.perf_counter() - begun
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        if not said["success"]:
+            raise BenchmarkError("the run failed; its log tells why")
+        yield {
+            "tick.sags.wall_s": wall_s,
+            "tick.sags.cpu_s": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
+            "tick.definitions.cpu_s": said["definitions_cpu_s"],
+        }
+
+
+def _run(arguments: list[str], environment: dict[str, str]) -> str:
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=_LONGEST_S,
+        check=False,
+    )
+    if done.returncode:
+        raise BenchmarkError(f"{' '.join(arguments)} failed: {(done.stdout + done.stderr)[-800:]}")
+    return done.stdout
+
+
+def tick(hour: datetime) -> dict[str, float | bool]:
+    """Look for sags in the open hour in this process; whether that succeeded, and what it took.
+
+    The CPU time (s) to load the definitions is that of the whole process until then.
+    """
+    settings = load_settings()
+    os.environ.update(dbt_variables(settings))
+    definitions = build_definitions(settings)
+    definitions_cpu_s = time.process_time()
+    with instance_of(settings.data.dagster_home) as instance:
+        result = definitions.resolve_job_def(DETECT_SAGS).execute_in_process(
+            instance=instance,
+            tags={**Stretch(hour, hour).tags, REASON_TAG: "benchmark"},
+            raise_on_error=False,
+        )
+    return {"success": result.success, "definitions_cpu_s": definitions_cpu_s}
+
+
+SAGS: Final = Benchmark(
+    (
+        Metric(
+            "tick.sags.cpu_s",
+            "s",
+            at_most(20),
+            "CPU time of a run of `detect_sags`, with all that it starts, over 1 000 meters at 1 "
+            "Hz, with 45, 50 and 55 minutes of the open hour landed.",
+        ),
+        Metric(
+            "tick.sags.wall_s",
+            "s",
+            at_most(30),
+            "from starting that run's process to its end.",
+        ),
+        Metric(
+            "tick.definitions.cpu_s",
+            "s",
+            at_most(5),
+            "CPU time until Dagster's definitions are loaded in that process, imports included.",
+        ),
+    ),
+    runs=_RUNS,
+    measure=measure,
+)
+
+if __name__ == "__main__":
+    print(json.dumps(tick(datetime.fromisoformat(sys.argv[1]))))
