@@ -53,11 +53,12 @@ test-bigquery: .venv/.dev ## the models on BigQuery's terms, without a Google ac
 test-infra: .venv/.dev ## Terraform's files and the scripts, with checkov and, where Terraform finds its provider, its tests
 	$(BIN)/pytest tests/infra/test_terraform.py tests/infra/test_terraform_tools.py tests/infra/test_scripts.py
 
-lint: .venv/.dev ## ruff, sqlfluff and shellcheck
+lint: .venv/.dev ## ruff, sqlfluff, hadolint and shellcheck
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	AMI_DATA_DIR=$(CURDIR)/.venv/lint $(BIN)/sqlfluff lint --disable-progress-bar \
 		dbt_ami/models dbt_ami/tests
+	$(BIN)/hadolint infra/Dockerfile infra/worker/Dockerfile
 	$(BIN)/shellcheck --external-sources --source-path infra/scripts \
 		.ci/run infra/scripts/*.sh infra/vm/*.sh
 
@@ -77,6 +78,7 @@ render: .venv/.dev ## rewrite all files derived from code
 	$(BIN)/python -m simulator.render
 	$(BIN)/python -m ami_dagster.column_lineage
 	$(BIN)/python -m ami_api.render
+	$(BIN)/python -m ami_cost.pages
 
 docs: .venv/.dev ## the documentation as a site, .cache/site/index.html
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

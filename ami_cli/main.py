@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import sys
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import click
 import typer
@@ -16,6 +17,8 @@ import typer
 from ami_cli import asking
 from ami_contract.errors import AmiError, SettingsError
 from ami_contract.settings import Settings, load_settings
+
+Kind = TypeVar("Kind", bound=StrEnum)
 
 app = typer.Typer(
     name="ami",
@@ -45,6 +48,19 @@ def parse_time(text: str) -> datetime:
             f"{text!r} is not a time; write e.g. 2026-03-01T14:00 (UTC) or with an offset"
         ) from error
     return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+
+
+def choice(kind: type[Kind], text: str, option: str) -> Kind:
+    """The value of an enumeration that an option names.
+
+    Raises:
+        SettingsError: there is no such value.
+    """
+    try:
+        return kind(text)
+    except ValueError:
+        known = ", ".join(member.value for member in kind)
+        raise SettingsError(f"{option} {text!r}: one of {known}") from None
 
 
 Config = Annotated[Path, typer.Option("--config", help="Simulation config.", show_default=True)]
@@ -441,6 +457,65 @@ def smoke() -> None:
     from ami_cli.smoke import run_smoke
 
     run_smoke(settings())
+
+
+@app.command()
+def cost(
+    meters: Annotated[int, typer.Option(min=1, help="How many meters.")] = 1000,
+    hz: Annotated[float, typer.Option(help="Readings per second of each meter.")] = 1.0,
+    days: Annotated[float, typer.Option(help="Days that are billed; 30: a month.")] = 30.0,
+    encoding: Annotated[
+        str, typer.Option(help="What gateways send: single, batch (JSON) or arrow.")
+    ] = "batch",
+    meters_per_pole: Annotated[int, typer.Option(min=1, help="Meters behind a gateway.")] = 10,
+    batch_s: Annotated[float, typer.Option(help="Seconds a gateway collects in a message.")] = 30.0,
+    messages_per_request: Annotated[
+        int, typer.Option(min=1, help="Messages that a gateway publishes at once.")
+    ] = 1,
+    write_method: Annotated[
+        str, typer.Option(help="storage_write_api, streaming_inserts or file_loads.")
+    ] = "storage_write_api",
+    keep_days: Annotated[float, typer.Option(help="Days of readings in BigQuery.")] = 365.0,
+    archive_days: Annotated[float, typer.Option(help="Days of the raw archive.")] = 365.0,
+    nearline_days: Annotated[
+        float, typer.Option(help="Age at which archived files become Nearline; 0: never.")
+    ] = 0.0,
+    archive_minutes: Annotated[int, typer.Option(help="Minutes of an archive file: 1 or 5.")] = 1,
+    tick_minutes: Annotated[
+        float, typer.Option(help="Minutes between two ticks of sag detection; 0: hourly alone.")
+    ] = 5.0,
+    slots: Annotated[
+        int, typer.Option(min=0, help="Reserved BigQuery slots; 0: pay by scanned bytes.")
+    ] = 0,
+    api_requests: Annotated[float, typer.Option(help="Questions to the API a day.")] = 10_000.0,
+    dashboard_hours: Annotated[float, typer.Option(help="Hours of dashboard a day.")] = 8.0,
+    prices: Annotated[
+        Path | None, typer.Option(help="Another table of prices; see ami_cost/prices.yaml.")
+    ] = None,
+    output: Annotated[str, typer.Option("--format", help="table, csv or json.")] = "table",
+) -> None:
+    """Estimate what a fleet costs on Google Cloud, by service and per meter and month."""
+    from ami_cli.costing import Encoding, Scenario, WriteMethod, print_cost
+
+    scenario = Scenario(
+        meters=meters,
+        hz=hz,
+        days=days,
+        encoding=choice(Encoding, encoding, "--encoding"),
+        meters_per_pole=meters_per_pole,
+        batch_s=batch_s,
+        messages_per_request=messages_per_request,
+        write_method=choice(WriteMethod, write_method, "--write-method"),
+        keep_days=keep_days,
+        archive_days=archive_days,
+        nearline_days=nearline_days,
+        archive_minutes=archive_minutes,
+        tick_minutes=tick_minutes,
+        slots=slots,
+        api_requests_per_day=api_requests,
+        dashboard_hours_per_day=dashboard_hours,
+    )
+    print_cost(settings(), scenario, prices, output)
 
 
 app.add_typer(asking.app, name="query")

@@ -41,6 +41,7 @@ _PAGES: Final = {
     "meter_data_quality_hourly": "voltage-quality",
     "dim_meter": "dbt",
     "dim_pole": "dbt",
+    "dr_window": "demand-response",
     "dr_window_performance": "demand-response",
     "dr_window_summary": "demand-response",
     "dr_window_totals": "demand-response",

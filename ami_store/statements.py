@@ -59,7 +59,7 @@ _PARAMETER: Final = re.compile(r"@(\w+)")
 _IN_LIST: Final = re.compile(r"in unnest\(@(\w+)\)")
 _FROM_READINGS: Final = re.compile(r"\bfrom readings\b")
 # Functions that dbt publishes; BigQuery finds them by the name of their dataset only.
-_TABLE_FUNCTION: Final = re.compile(r"\b(dr_window_\w+|recent_sag_events)\(")
+_TABLE_FUNCTION: Final = re.compile(r"\b(dr_window\w*|recent_sag_events)\(")
 
 
 @dataclass(frozen=True)
@@ -818,34 +818,23 @@ order by page.start_ts desc, page.event_id, totals.method, totals.adjustment
     101 * 18,
 )
 
-DR_TOTALS: Final = Statement(
-    "dr_totals",
-    """
-select
-    method,
-    adjustment,
-    is_own_adjustment,
-    poles,
-    unknown_poles,
-    baseline_kwh,
-    actual_kwh,
-    shed_kwh,
-    shed_pct,
-    rebound_kwh
-from dr_window_totals(@start, @end, @pole_ids)
-where
-    method = @method
-    and (adjustment = @adjustment or (@adjustment is null and is_own_adjustment))
-""",
-    1,
-)
+# 24 h of window, the adjustment window before it and the rebound after it, of 5 minutes.
+_MAX_DR_SLOTS: Final = 12 * 36
+_MAX_DR_POLES: Final = 10_000
 
-DR_POLES: Final = Statement(
-    "dr_poles",
+# The window, its poles and its slots in one: each call computes all of them.
+DR_WINDOW: Final = Statement(
+    "dr_window",
     """
 select
-    pole_id,
+    grain,
     adjustment,
+    pole_id,
+    slot_ts,
+    phase,
+    poles,
+    known_poles,
+    unknown_poles,
     event_slots,
     valid_slots,
     coverage,
@@ -857,38 +846,18 @@ select
     adjust_factor,
     adjust_offset_kw,
     adjust_fallback,
-    null_reason
-from dr_window_summary(@start, @end, @pole_ids)
+    null_reason,
+    baseline_kw,
+    actual_kw,
+    shed_kw
+from dr_window(@start, @end, @pole_ids)
 where
     method = @method
     and (adjustment = @adjustment or (@adjustment is null and is_own_adjustment))
-order by pole_id
+order by grain, slot_ts, pole_id
 limit @row_limit
 """,
-    10_000,
-)
-
-DR_INTERVALS: Final = Statement(
-    "dr_intervals",
-    """
-select
-    slot_ts,
-    phase,
-    case when count(*) = count(baseline_kw) then sum(baseline_kw) end as baseline_kw,
-    case when count(*) = count(actual_kw) then sum(actual_kw) end as actual_kw,
-    case when count(*) = count(shed_kw) then sum(shed_kw) end as shed_kw,
-    count(*) as poles,
-    count(shed_kw) as known_poles
-from dr_window_performance(@start, @end, @pole_ids)
-where
-    method = @method
-    and (adjustment = @adjustment or (@adjustment is null and is_own_adjustment))
-group by slot_ts, phase
-order by slot_ts
-limit @row_limit
-""",
-    # 24 h of window, the adjustment window before it and the rebound after it, of 5 minutes.
-    12 * 36,
+    1 + _MAX_DR_POLES + _MAX_DR_SLOTS,
 )
 
 DR_ACCURACY: Final = Statement(
@@ -903,7 +872,7 @@ where
 order by pole_id
 limit @row_limit
 """,
-    10_000,
+    _MAX_DR_POLES,
 )
 
 POLES_HEARD: Final = Statement(
@@ -951,9 +920,7 @@ STATEMENTS: Final = (
     FLEET_QUALITY_HOURS,
     METER_VOLTAGE_DAYS,
     DR_EVENTS,
-    DR_TOTALS,
-    DR_POLES,
-    DR_INTERVALS,
+    DR_WINDOW,
     DR_ACCURACY,
     POLES_HEARD,
     METERS_IN_SERVICE,

@@ -62,7 +62,7 @@ _OTHERS = {
 _BIGQUERY = {"timestamptz": "timestamp", "bigint": "int64", "double": "float64", "boolean": "bool"}
 
 # What dbt publishes as functions of a window; every window sheds 1 of 4 kW, except on p2, which
-# has no history before 3 March.
+# has no history before 3 March, and p3, which has none.
 _FUNCTIONS = (
     """
     create macro recent_sag_events(since) as table
@@ -74,7 +74,7 @@ _FUNCTIONS = (
         poles.pole_id, own.method, own.adjustment, slots.slot_ts, 'event' as phase,
         10::bigint as candidate_days,
         case when known then 4.0::double end as baseline_kw,
-        3.0::double as actual_kw,
+        case when poles.pole_id <> 'p3' then 3.0::double end as actual_kw,
         case when known then 1.0::double end as shed_kw,
         1.0::double as adjust_factor, 0.0::double as adjust_offset_kw, false as adjust_fallback,
         own.is_own_adjustment,
@@ -82,9 +82,11 @@ _FUNCTIONS = (
     from (
         select
             pole_id,
-            pole_id = 'p1' or window_start >= timestamptz '2026-03-03 00:00:00Z' as known
+            pole_id = 'p1' or (
+                pole_id = 'p2' and window_start >= timestamptz '2026-03-03 00:00:00Z'
+            ) as known
         from dim_pole
-        where pole_id <> 'p3' and (len(pole_ids) = 0 or list_contains(pole_ids, pole_id))
+        where len(pole_ids) = 0 or list_contains(pole_ids, pole_id)
     ) as poles
     cross join (
         select method, adjustment, is_own_adjustment
@@ -96,30 +98,47 @@ _FUNCTIONS = (
     ) as slots
     """,
     """
-    create macro dr_window_summary(window_start, window_end, pole_ids) as table
+    create macro dr_window(window_start, window_end, pole_ids) as table
+    with slots as (
+        from dr_window_performance(window_start, window_end, pole_ids)
+    ),
+    pole_totals as (
+        select
+            'pole' as grain, method, adjustment, is_own_adjustment, pole_id,
+            count(*) as event_slots, count(shed_kw) as valid_slots,
+            count(shed_kw) / count(*) as coverage, sum(baseline_kw) / 12 as baseline_kwh,
+            sum(actual_kw) / 12 as actual_kwh, sum(shed_kw) / 12 as shed_kwh,
+            100 * sum(shed_kw) / sum(baseline_kw) as shed_pct, 1.0::double as adjust_factor,
+            0.0::double as adjust_offset_kw, false as adjust_fallback,
+            min(null_reason) as null_reason
+        from slots group by all
+    )
     select
-        pole_id, method, adjustment, is_own_adjustment, count(*) as event_slots,
-        count(shed_kw) as valid_slots, count(shed_kw) / count(*) as coverage,
-        sum(baseline_kw) / 12 as baseline_kwh, sum(actual_kw) / 12 as actual_kwh,
-        sum(shed_kw) / 12 as shed_kwh, 100 * sum(shed_kw) / sum(baseline_kw) as shed_pct,
-        0::bigint as rebound_slots, null::double as rebound_kwh, 1.0::double as adjust_factor,
-        0.0::double as adjust_offset_kw, false as adjust_fallback, min(null_reason) as null_reason
-    from dr_window_performance(window_start, window_end, pole_ids)
-    group by pole_id, method, adjustment, is_own_adjustment
-    """,
-    """
-    create macro dr_window_totals(window_start, window_end, pole_ids) as table
-    select
-        method, adjustment, is_own_adjustment, count(*) as poles,
+        'window' as grain, method, adjustment, is_own_adjustment, null::varchar as pole_id,
+        null::timestamptz as slot_ts, null::varchar as phase, count(*) as poles,
+        null::bigint as known_poles,
         string_agg(case when shed_kwh is null then pole_id end, ',') as unknown_poles,
+        null::bigint as event_slots, null::bigint as valid_slots, null::double as coverage,
         case when count(*) = count(shed_kwh) then sum(baseline_kwh) end as baseline_kwh,
         case when count(*) = count(shed_kwh) then sum(actual_kwh) end as actual_kwh,
         case when count(*) = count(shed_kwh) then sum(shed_kwh) end as shed_kwh,
         case when count(*) = count(shed_kwh) then 100 * sum(shed_kwh) / sum(baseline_kwh) end
             as shed_pct,
-        null::double as rebound_kwh
-    from dr_window_summary(window_start, window_end, pole_ids)
-    group by method, adjustment, is_own_adjustment
+        null::double as rebound_kwh, null::double as adjust_factor,
+        null::double as adjust_offset_kw, null::boolean as adjust_fallback,
+        null::varchar as null_reason, null::double as baseline_kw, null::double as actual_kw,
+        null::double as shed_kw
+    from pole_totals group by method, adjustment, is_own_adjustment
+    union all by name
+    from pole_totals
+    union all by name
+    select
+        'slot' as grain, method, adjustment, is_own_adjustment, slot_ts, phase,
+        count(*) as poles, count(shed_kw) as known_poles,
+        case when count(*) = count(baseline_kw) then sum(baseline_kw) end as baseline_kw,
+        case when count(*) = count(actual_kw) then sum(actual_kw) end as actual_kw,
+        case when count(*) = count(shed_kw) then sum(shed_kw) end as shed_kw
+    from slots group by all
     """,
 )
 
@@ -362,7 +381,7 @@ def _called() -> tuple[list[Row], list[Row]]:
             "event_id": f"heat-{number}",
             "start_ts": START + timedelta(days=number, hours=16),
             "end_ts": START + timedelta(days=number, hours=18),
-            "pole_ids": "all" if number else "p1;p2",
+            "pole_ids": "all" if number == 1 else "p1;p2",
             "program": "summer",
             "notes": None,
         }

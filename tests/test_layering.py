@@ -11,7 +11,15 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = frozenset({"ami_contract", "ami_store"})
 HOPS = frozenset(
-    {"simulator", "local_pubsub", "beam_jobs", "ami_dagster", "ami_api", "ami_dashboard"}
+    {
+        "simulator",
+        "local_pubsub",
+        "beam_jobs",
+        "ami_dagster",
+        "ami_api",
+        "ami_dashboard",
+        "ami_cost",
+    }
 )
 OURS = SHARED | HOPS | {"ami_cli"}
 ALLOWED = {

@@ -12,6 +12,7 @@ from itertools import groupby
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel
 from starlette.responses import Response
 
 from ami_api.answers import Facts, Made, Question
@@ -35,11 +36,12 @@ from ami_api.parameters import Answers, Cursor, CursorText, cursor_of, described
 from ami_api.problems import Refused
 from ami_api.times import DAY, SLOT, floor_to
 from ami_store.serving import Row
-from ami_store.statements import DR_ACCURACY, DR_EVENTS, DR_INTERVALS, DR_POLES, DR_TOTALS
+from ami_store.statements import DR_ACCURACY, DR_EVENTS, DR_WINDOW
 
 router = APIRouter(prefix="/dr", tags=["demand response"])
 
 LONGEST: Final = DAY
+_MOST_NAMED: Final = 10
 
 
 @router.post(
@@ -75,7 +77,7 @@ async def compute_dr(request: Request, answers: Answers, body: DrRequest) -> Res
         if unknown:
             raise Refused.of(
                 "unknown-poles",
-                f"nobody knows {', '.join(unknown[:10])}; /poles lists the poles",
+                f"nobody knows {_listed(unknown)}; /poles lists the poles",
                 where="body.pole_ids",
             )
         asked = {
@@ -85,18 +87,18 @@ async def compute_dr(request: Request, answers: Answers, body: DrRequest) -> Res
             "method": body.method,
             "adjustment": adjustment,
         }
-        by_pole, totals, slots, accuracies = question.together(
-            (DR_POLES, asked),
-            (DR_TOTALS, asked),
-            (DR_INTERVALS, asked),
+        rows, accuracies = question.together(
+            (DR_WINDOW, asked),
             (DR_ACCURACY, {"method": body.method, "adjustment": adjustment}),
         )
-        total = next(iter(totals), None)
+        total = next((row for row in rows if row["grain"] == "window"), None)
+        by_pole = [row for row in rows if row["grain"] == "pole"]
         if total is None or all(row["null_reason"] == "insufficient_days" for row in by_pole):
             raise Refused(
                 "no-history",
-                f"{body.method} finds too few days before {body.start:%Y-%m-%d} to make a "
-                "baseline of; choose a later window or a method that needs fewer days",
+                f"{body.method} finds too few days with readings of {_listed(poles)} before "
+                f"{body.start:%Y-%m-%d} to make a baseline of; choose a later window or a method "
+                "that needs fewer days",
             )
         accuracy = {row.pop("pole_id"): Accuracy(**row) for row in accuracies}
         result = DrResult(
@@ -106,7 +108,9 @@ async def compute_dr(request: Request, answers: Answers, body: DrRequest) -> Res
             total=total_of(total, by_pole),
             accuracy=gates_of([accuracy.get(row["pole_id"]) for row in by_pole]),
             poles=[_pole(row, accuracy) for row in by_pole],
-            intervals=[DrInterval(**row) for row in slots],
+            intervals=[
+                DrInterval(**_fields_of(DrInterval, row)) for row in rows if row["grain"] == "slot"
+            ],
         )
         return Made(result, result.intervals, DrInterval)
 
@@ -191,8 +195,17 @@ def gates_of(accuracies: Sequence[Accuracy | None]) -> Gates:
 
 
 def _pole(row: Row, accuracy: Mapping[str, Accuracy]) -> DrPole:
-    fields = {name: value for name, value in row.items() if name != "adjustment"}
-    return DrPole(**fields, accuracy=accuracy.get(row["pole_id"]))
+    return DrPole(**_fields_of(DrPole, row), accuracy=accuracy.get(row["pole_id"]))
+
+
+def _fields_of(model: type[BaseModel], row: Row) -> Row:
+    """The columns of a row that are fields of a model."""
+    return {name: row[name] for name in model.model_fields if name in row}
+
+
+def _listed(poles: Sequence[str]) -> str:
+    more = ", …" if len(poles) > _MOST_NAMED else ""
+    return ", ".join(poles[:_MOST_NAMED]) + more if poles else "the poles"
 
 
 def _names(text: str | None) -> list[str]:

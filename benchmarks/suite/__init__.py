@@ -32,4 +32,5 @@ BENCHMARKS: Final[tuple[Benchmark, ...]] = (
     sags.GROWTH,
     tick.SAGS,
     serving.API,
+    serving.MEMORY,
 )

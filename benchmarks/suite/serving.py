@@ -11,9 +11,10 @@ import asyncio
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -49,6 +50,9 @@ _POLES: Final = 20
 _DAYS: Final = 60
 _QUICK_DAYS: Final = 25
 _ASKED_DAYS: Final = 30
+_MEMORY_DAYS: Final = 10
+_SATURDAY: Final = 5
+_LEAST_LOOKS: Final = 10
 _RATE_PER_S: Final = 310
 _SECONDS: Final = 20
 _PUBLISHED_EVERY_S: Final = 2.0
@@ -94,12 +98,11 @@ async def _asked(base: str, ask: Ask, rate_per_s: float, seconds: float) -> Answ
             answered.times_s.append(time.perf_counter() - due_s)
 
         begun_s = time.perf_counter()
-        sent = []
-        for number in range(round(rate_per_s * seconds)):
-            due_s = begun_s + number / rate_per_s
-            await asyncio.sleep(max(0.0, due_s - time.perf_counter()))
-            sent.append(asyncio.create_task(one(number, due_s)))
-        await asyncio.gather(*sent)
+        async with asyncio.TaskGroup() as sent:
+            for number in range(round(rate_per_s * seconds)):
+                due_s = begun_s + number / rate_per_s
+                await asyncio.sleep(max(0.0, due_s - time.perf_counter()))
+                sent.create_task(one(number, due_s))
         answered.elapsed_s = time.perf_counter() - begun_s
     return answered
 
@@ -175,6 +178,108 @@ def _wait_for(base: str, process: subprocess.Popen[bytes]) -> None:
         time.sleep(0.2)
 
 
+def summaries(poles: Sequence[str], start: datetime, end: datetime) -> Ask:
+    """Asks for the summary of one pole after the other, always over the same span."""
+    span = {"start": start.isoformat(), "end": end.isoformat()}
+
+    def ask(client: httpx.AsyncClient, number: int) -> Any:
+        return client.get(f"/pole/{poles[number % len(poles)]}/summary", params=span)
+
+    return ask
+
+
+def windows(poles: Sequence[str], end: datetime) -> Ask:
+    """Asks for windows of two hours of the last working days, of one pole, each only once.
+
+    Of days at weekends some poles have too few to compare with.
+    """
+    days = [end - timedelta(days=back) for back in range(1, 8)]
+    days = [day for day in days if day.weekday() < _SATURDAY]
+
+    def ask(client: httpx.AsyncClient, number: int) -> Any:
+        later = timedelta(minutes=5 * (number // len(poles) % 60))
+        begins = days[number % len(days)] + timedelta(hours=12) + later
+        body = {
+            "start": begins.isoformat(),
+            "end": (begins + timedelta(hours=2)).isoformat(),
+            "pole_ids": [poles[number % len(poles)]],
+        }
+        return client.post("/dr/compute", json=body)
+
+    return ask
+
+
+@contextmanager
+def published_often(data: DataDir, seconds: float) -> Iterator[None]:
+    """Publish every two seconds, in another process, for as long; waits for its end."""
+    publishing = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-m", __name__, str(data.root), str(seconds)],
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        yield
+        publishing.wait(_LONGEST_S)
+    finally:
+        publishing.terminate()
+        publishing.wait(30)
+
+
+@contextmanager
+def memory_of(process: psutil.Process) -> Iterator[list[tuple[float, int]]]:
+    """Resident memory of a process every second: (s since the begin, bytes), as it grows."""
+    seen: list[tuple[float, int]] = []
+    ended = threading.Event()
+
+    def look() -> None:
+        begun_s = time.monotonic()
+        while not ended.wait(1.0):
+            seen.append((time.monotonic() - begun_s, process.memory_info().rss))
+
+    looking = threading.Thread(target=look, daemon=True)
+    looking.start()
+    try:
+        yield seen
+    finally:
+        ended.set()
+        looking.join()
+
+
+def growth_mb(seen: Sequence[tuple[float, int]], settled_s: float, span_s: float) -> float:
+    """Growth over `span_s` by the line through the memory seen from `settled_s` on (MB).
+
+    Raises:
+        BenchmarkError: too little was seen to tell.
+    """
+    settled = [(at_s, held) for at_s, held in seen if at_s >= settled_s]
+    if len(settled) < _LEAST_LOOKS:
+        raise BenchmarkError(f"memory was seen {len(settled)} times only")
+    times_s, held = np.array(settled, dtype=float).T
+    return float(np.polyfit(times_s, held, 1)[0]) * span_s / 1e6
+
+
+def measure_memory(context: Context) -> Measurements:
+    """Growth of the server's memory under load while snapshots are swapped.
+
+    Raises:
+        BenchmarkError: dbt failed, the server does not answer, or a request failed.
+    """
+    settled_s, seconds = (20, 60) if context.quick else (60, 660)
+    data = DataDir(context.work / "data")
+    poles = prepare(data, _MEMORY_DAYS)
+    end = _START + timedelta(days=_MEMORY_DAYS - 1)
+    ask = summaries(poles, end - timedelta(days=_MEMORY_DAYS - 2), end)
+    while True:
+        with (
+            served(data) as (base, server),
+            published_often(data, seconds),
+            memory_of(server) as seen,
+        ):
+            answered = open_loop(base, ask, _RATE_PER_S, seconds)
+        if answered.failed:
+            raise BenchmarkError(f"while snapshots were swapped: {dict(answered.statuses)}")
+        yield {"api.memory_growth_mb_10min": growth_mb(seen, settled_s, 600)}
+
+
 def measure(context: Context) -> Measurements:
     """Summaries kept and not kept, windows of demand response, and publications amid requests.
 
@@ -188,35 +293,19 @@ def measure(context: Context) -> Measurements:
     end = _START + timedelta(days=days - 1)
     start = end - timedelta(days=min(_ASKED_DAYS, days - 2))
 
-    def summary(client: httpx.AsyncClient, number: int) -> Any:
-        span = {"start": start.isoformat(), "end": end.isoformat()}
-        return client.get(f"/pole/{poles[number % len(poles)]}/summary", params=span)
+    summary, window = summaries(poles, start, end), windows(poles, end)
 
     def other_summary(client: httpx.AsyncClient, number: int) -> Any:
         later = timedelta(seconds=number + 1)
-        span = {"start": (start + later).isoformat(), "end": (end + later).isoformat()}
-        return client.get(f"/pole/{poles[number % len(poles)]}/summary", params=span)
-
-    def window(client: httpx.AsyncClient, number: int) -> Any:
-        begins = end - timedelta(days=number % 5, hours=8, minutes=5 * (number % 60))
-        body = {
-            "start": begins.isoformat(),
-            "end": (begins + timedelta(hours=2)).isoformat(),
-            "pole_ids": [poles[number % len(poles)]],
-        }
-        return client.post("/dr/compute", json=body)
+        return summaries(poles, start + later, end + later)(client, number)
 
     with served(data) as (base, server):
         while True:
             kept = open_loop(base, summary, _RATE_PER_S, seconds)
             not_kept = open_loop(base, other_summary, 20, seconds)
             computed = open_loop(base, window, 3, seconds)
-            publishing = subprocess.Popen(
-                [sys.executable, "-W", "ignore", "-m", __name__, str(data.root), str(seconds)],
-                stdout=subprocess.DEVNULL,
-            )
-            amid = open_loop(base, summary, _RATE_PER_S / 3, seconds)
-            publishing.wait(_LONGEST_S)
+            with published_often(data, seconds):
+                amid = open_loop(base, summary, _RATE_PER_S / 3, seconds)
             for name, answered in (
                 ("summary", kept), ("other summary", not_kept), ("window", computed)
             ):  # fmt: skip
@@ -286,6 +375,22 @@ API: Final = Benchmark(
     ),
     runs=3,
     measure=measure,
+)
+
+MEMORY: Final = Benchmark(
+    (
+        Metric(
+            "api.memory_growth_mb_10min",
+            "MB",
+            at_most(20),
+            "growth of the server's resident memory over ten minutes of 310 summaries/s while a "
+            "snapshot is published every 2 s: slope of a line through a look per second, after a "
+            f"minute to settle; {_POLES} poles of 5 meters over {_MEMORY_DAYS} days. Fails when a "
+            "request fails.",
+        ),
+    ),
+    runs=1,
+    measure=measure_memory,
 )
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-WINDOW = {"start": "2026-03-03T16:00:00Z", "end": "2026-03-03T18:00:00Z"}
+WINDOW = {"start": "2026-03-03T16:00:00Z", "end": "2026-03-03T18:00:00Z", "pole_ids": ["p1", "p2"]}
 
 
 def test_a_window_in_total_by_pole_and_by_slot(api: TestClient) -> None:
@@ -55,6 +55,7 @@ def test_a_pole_that_cannot_be_assessed_is_no_pass(api: TestClient) -> None:
 
 def test_an_unknown_pole_makes_the_total_unknown_and_is_named(api: TestClient) -> None:
     earlier = {"start": "2026-03-02T16:00:00Z", "end": "2026-03-02T18:00:00Z"}
+    earlier |= {"pole_ids": ["p1", "p2"]}
 
     found = api.post("/dr/compute", json=earlier).json()
 
@@ -64,6 +65,16 @@ def test_an_unknown_pole_makes_the_total_unknown_and_is_named(api: TestClient) -
     assert found["poles"][1]["null_reason"] == "insufficient_days"
     assert found["intervals"][0]["shed_kw"] is None
     assert found["intervals"][0]["known_poles"] == 1
+
+
+def test_a_pole_that_never_reported_has_no_shed_and_takes_that_of_all(api: TestClient) -> None:
+    alone = api.post("/dr/compute", json={**WINDOW, "pole_ids": ["p3"]})
+
+    assert alone.status_code == 422
+    assert alone.json()["type"] == "urn:ami:problem:no-history"
+    assert "too few days with readings of p3" in alone.json()["detail"]
+    total = api.post("/dr/compute", json={**WINDOW, "pole_ids": "all"}).json()["total"]
+    assert (total["poles"], total["unknown_poles"], total["shed_kwh"]) == (3, ["p3"], None)
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -28,8 +30,12 @@ ADDRESSES = (
     "/anomalies/0cc175b9c0f1b6a831c399e269772661",
     "/meters/m1/quality",
     "/dr/events",
+    "/quality",
+    "/deadletters",
     "/freshness",
 )
+# These ask nothing of the warehouse.
+ALWAYS = {"/health", "/metrics"}
 DR = {"start": "2026-03-03T16:00:00Z", "end": "2026-03-03T18:00:00Z"}
 
 
@@ -43,6 +49,15 @@ def assert_problem(answer: object, status: int, kind: str, says: str) -> None:
     assert says in body["detail"]
 
 
+def test_every_address_is_among_those_that_are_asked_here(api: TestClient) -> None:
+    asked = {
+        re.sub("/(p1|m1|[0-9a-f]{32})(?=/|$)", "/{}", address) for address in ADDRESSES
+    } | ALWAYS
+    paths = api.get("/openapi.json").json()["paths"]
+
+    assert asked == {re.sub("{.*}", "{}", path) for path, ways in paths.items() if "get" in ways}
+
+
 def test_without_a_warehouse_every_question_says_what_to_do(data: DataDir, serve: Serve) -> None:
     client = serve(data)
 
@@ -51,8 +66,8 @@ def test_without_a_warehouse_every_question_says_what_to_do(data: DataDir, serve
         assert_problem(answer, 503, "warehouse-absent", "run `ami build`")
         assert int(answer.headers["retry-after"]) > 0
     assert_problem(client.post("/dr/compute", json=DR), 503, "warehouse-absent", "ami build")
-    assert client.get("/health").status_code == 200
-    assert client.get("/metrics").status_code == 200
+    for address in ALWAYS:
+        assert client.get(address).status_code == 200
 
 
 def test_an_empty_warehouse_says_so(data: DataDir, serve: Serve) -> None:
@@ -62,6 +77,35 @@ def test_an_empty_warehouse_says_so(data: DataDir, serve: Serve) -> None:
     for address in ADDRESSES:
         assert_problem(client.get(address), 503, "warehouse-empty", "no readings yet")
     assert_problem(client.post("/dr/compute", json=DR), 503, "warehouse-empty", "no readings")
+    for address in ALWAYS:
+        assert client.get(address).status_code == 200
+
+
+def test_a_pole_without_data_is_told_as_such_at_every_address(api: TestClient) -> None:
+    """p3 with its meter m4 is registered and has never reported."""
+    day = {"start": "2026-03-02T00:00:00Z", "end": "2026-03-03T00:00:00Z"}
+
+    def asked(address: str, **more: str) -> dict[str, Any]:
+        answer = api.get(address, params=day | more)
+        assert answer.status_code == 200, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
+
+    (listed,) = (each for each in api.get("/poles").json()["poles"] if each["pole_id"] == "p3")
+    assert (listed["meters_registered"], listed["last_seen_ts"]) == (1, None)
+    summary = asked("/pole/p3/summary")
+    assert summary["power"]["energy_kwh"] is None
+    assert summary["voltage"]["min_voltage_v"] is None
+    assert asked("/pole/p3/timeseries", metric="voltage_v")["points"] == []
+    assert asked("/anomalies", pole_id="p3")["anomalies"] == []
+    quality = asked("/meters/m4/quality")
+    assert (quality["total"]["expected"], quality["hours"]) == (0, [])
+    (meter,) = asked("/quality", pole_id="p3")["meters"]
+    assert (meter["expected"], meter["coverage"], meter["last_seen_ts"]) == (0, None, None)
+    (fresh,) = (p for p in api.get("/freshness").json()["poles"] if p["pole_id"] == "p3")
+    assert fresh["newest_event_ts"] is None
+    refused = api.post("/dr/compute", json={**DR, "pole_ids": ["p3"]})
+    assert_problem(refused, 422, "no-history", "too few days with readings of p3")
 
 
 def test_a_warehouse_without_tables_says_so(data: DataDir, serve: Serve) -> None:

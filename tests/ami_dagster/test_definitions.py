@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from built_platform import Built
 
 FUNCTIONS = {
+    "dr_window",
     "dr_window_performance",
     "dr_window_summary",
     "dr_window_totals",

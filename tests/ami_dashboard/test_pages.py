@@ -86,6 +86,33 @@ def test_a_pole_without_readings_says_what_to_do(small_url: str, open_page: Open
     assert "its gateway publishes" in said
 
 
+@pytest.mark.parametrize(
+    ("page", "link", "says"),
+    [
+        (
+            frame.DEMAND_RESPONSE,
+            {"from": "2026-03-03T07:00", "to": "2026-03-03T08:00"},
+            "it is not known for p3",
+        ),
+        (frame.QUALITY, {"of": "p3"}, "Nothing was expected in this window"),
+    ],
+)
+def test_other_pages_say_that_a_pole_has_no_data(
+    small_url: str, open_page: Open, page: str, link: dict[str, str], says: str
+) -> None:
+    app = open_page(small_url, page, **link)
+
+    assert says in words(app)
+
+
+def test_a_window_without_events_says_so(small_url: str, open_page: Open) -> None:
+    quiet = {"range": "custom", "from": "2026-02-01T00:00", "to": "2026-02-02T00:00"}
+
+    assert "No low-voltage event in this window" in words(
+        open_page(small_url, frame.EVENT, **quiet)
+    )
+
+
 def test_a_window_without_readings_says_so(small_url: str, open_page: Open) -> None:
     past = {"range": "custom", "from": "2026-01-01T00:00", "to": "2026-01-02T00:00"}
 

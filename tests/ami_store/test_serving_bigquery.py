@@ -22,7 +22,7 @@ from google.cloud import bigquery
 from ami_contract.errors import WarehouseError
 from ami_store.serving import QueryTimeout, WarehouseAbsent, WarehouseOutdated
 from ami_store.serving_bigquery import WATCHED, BigQueryServing
-from ami_store.statements import ANOMALIES, DR_TOTALS, NEWEST, POLE_NAMES
+from ami_store.statements import ANOMALIES, DR_WINDOW, NEWEST, POLE_NAMES
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)
 NOTHING = dict.fromkeys(ANOMALIES.parameters)
@@ -139,13 +139,13 @@ def test_values_travel_by_name_and_type_within_the_bounds(google: Google) -> Non
 def test_lists_and_functions(google: Google) -> None:
     values = {"start": AT, "end": AT, "pole_ids": ["a", "b"], "method": "m", "adjustment": None}
     with serving(google).lease() as snapshot:
-        assert snapshot.query(DR_TOTALS, values, 7.0) == []
+        assert snapshot.query(DR_WINDOW, values, 7.0) == []
 
     (asked,) = google.asked
     (poles,) = (each for each in asked["queryParameters"] if each["name"] == "pole_ids")
     assert poles["parameterType"] == {"type": "ARRAY", "arrayType": {"type": "STRING"}}
     assert poles["parameterValue"] == {"arrayValues": [{"value": "a"}, {"value": "b"}]}
-    assert "from `p.ami`.dr_window_totals(@start, @end, @pole_ids)" in asked["query"]
+    assert "from `p.ami`.dr_window(@start, @end, @pole_ids)" in asked["query"]
 
 
 def test_rows_come_as_values_of_their_type(google: Google) -> None:

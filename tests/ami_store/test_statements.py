@@ -13,7 +13,7 @@ from ami_store import statements
 from ami_store.serving import values_of
 from ami_store.statements import (
     ANOMALIES,
-    DR_TOTALS,
+    DR_WINDOW,
     PARAMETER_TYPES,
     STATEMENTS,
     TRACES,
@@ -90,19 +90,19 @@ def test_duckdb_takes_values_by_name_and_type() -> None:
     assert "@" not in text
     assert "start_ts >= $start::TIMESTAMPTZ" in text
     assert "limit $row_limit::BIGINT" in text
-    assert "$pole_ids::VARCHAR[]" in duckdb_text(DR_TOTALS)
+    assert "$pole_ids::VARCHAR[]" in duckdb_text(DR_WINDOW)
     assert "from readings_of($files::VARCHAR[])" in duckdb_text(TRACES, by_files=True)
 
 
 def test_bigquery_finds_functions_by_their_dataset() -> None:
-    assert "`p-1.ami`.dr_window_totals(@start" in bigquery_text(DR_TOTALS, "p-1.ami")
+    assert "`p-1.ami`.dr_window(@start" in bigquery_text(DR_WINDOW, "p-1.ami")
     for name in ("ami`; drop table x", "a b", "", "a'b"):
         with pytest.raises(ValueError, match="no name of a dataset"):
-            bigquery_text(DR_TOTALS, name)
+            bigquery_text(DR_WINDOW, name)
 
 
 def test_a_missing_or_unknown_value_is_an_error() -> None:
     with pytest.raises(ValueError, match="takes"):
         values_of(ANOMALIES, {"start": 1}, 10)
     with pytest.raises(ValueError, match="takes"):
-        values_of(DR_TOTALS, {**dict.fromkeys(DR_TOTALS.parameters), "more": 1}, 10)
+        values_of(DR_WINDOW, {**dict.fromkeys(DR_WINDOW.parameters), "more": 1}, 10)

@@ -29,6 +29,7 @@ from benchmarks.suite import (
 )
 from benchmarks.suite.demo import run_logged
 from benchmarks.suite.ingestion import measure
+from benchmarks.suite.serving import growth_mb
 
 FRAME = {
     "demo.check.wall_s": ("at_most", 120),
@@ -157,3 +158,16 @@ def test_a_command_that_does_not_end_is_interrupted(tmp_path: Path) -> None:
     with pytest.raises(BenchmarkError, match="did not end within 2 s: up"):
         run_logged([sys.executable, "-I", "-S", "-c", code], log, longest_s=2)
     assert log.read_text() == "up\ntidied\n"
+
+
+def test_memory_growth_is_the_slope_of_what_settled() -> None:
+    settling = [(float(second), 900_000_000 - second) for second in range(60)]
+    # Two snapshots are held for a moment after each swap.
+    swapping = [
+        (float(second), 200_000_000 + 50_000 * second + (30_000_000 if second % 2 else 0))
+        for second in range(60, 660)
+    ]
+
+    assert growth_mb(settling + swapping, 60, 600) == pytest.approx(30, rel=0.01)
+    with pytest.raises(BenchmarkError, match="seen 9 times"):
+        growth_mb(swapping[:9], 60, 600)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -266,6 +267,58 @@ def test_a_window_of_all_poles_totals_what_each_sheds(built_world: BuiltWorld) -
         [datetime(2026, 4, 8, 19, tzinfo=UTC), datetime(2026, 4, 8, 21, tzinfo=UTC)],
     ).fetchall()
     assert sorted(two) == [("chicago",), ("paris",)]
+
+
+def test_a_window_of_every_grain_is_what_the_functions_of_each_give(
+    built_world: BuiltWorld,
+) -> None:
+    window = "('2026-04-08T19:00Z', '2026-04-08T21:00Z', [])"
+    by_method = "method, adjustment, is_own_adjustment"
+    energies = "baseline_kwh, actual_kwh, shed_kwh, shed_pct, rebound_kwh"
+    of_totals = f"{by_method}, poles, unknown_poles, {energies}"
+    of_poles = (
+        f"{by_method}, pole_id, event_slots, valid_slots, coverage, {energies}, adjust_factor, "
+        "adjust_offset_kw, adjust_fallback, null_reason"
+    )
+
+    def rows(columns: str, relation: str, where: str = "true") -> list[tuple[Any, ...]]:
+        sql = f"select {columns} from {relation}{window} where {where} order by all"
+        return built_world.con.execute(sql).fetchall()
+
+    for columns, relation, grain in (
+        (of_totals, "dr_window_totals", "window"),
+        (of_poles, "dr_window_summary", "pole"),
+    ):
+        expected, actual = rows(columns, relation), rows(columns, "dr_window", f"grain = '{grain}'")
+        assert len(actual) == len(expected) > 0
+        for one, other in zip(actual, expected, strict=True):
+            for found, wanted in zip(one, other, strict=True):
+                if isinstance(wanted, float):
+                    assert_close(found, wanted, other[:2])
+                else:
+                    assert found == wanted
+
+    slots: dict[tuple[Any, ...], list[tuple[Any, ...]]] = defaultdict(list)
+    for *key, baseline_kw, actual_kw, shed_kw in rows(
+        f"{by_method}, slot_ts, phase, baseline_kw, actual_kw, shed_kw", "dr_window_performance"
+    ):
+        slots[tuple(key)].append((baseline_kw, actual_kw, shed_kw))
+    summed = rows(
+        f"{by_method}, slot_ts, phase, poles, known_poles, baseline_kw, actual_kw, shed_kw",
+        "dr_window",
+        "grain = 'slot'",
+    )
+    assert len(summed) == len(slots)
+    seen = set()
+    for *key, poles, known_poles, baseline_kw, actual_kw, shed_kw in summed:
+        kws = slots[tuple(key)]
+        assert (poles, known_poles) == (len(kws), sum(kw[2] is not None for kw in kws))
+        for place, found in enumerate((baseline_kw, actual_kw, shed_kw)):
+            values = [kw[place] for kw in kws]
+            wanted = None if None in values else sum(values)
+            assert_close(found, wanted, tuple(key))
+            seen.add(found is None)
+    assert seen == {True, False}
 
 
 def test_accuracy_equals_brute_force(built_world: BuiltWorld) -> None:

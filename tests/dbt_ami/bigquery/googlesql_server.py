@@ -50,10 +50,13 @@ RELATION = re.compile(r"`[^`]+`\.`[^`]+`\.`?((?:INFORMATION_SCHEMA\.)?\w+)`?")
 PARTITIONED = re.compile(r"partition by (?:timestamp_trunc\()?`?(\w+)", re.IGNORECASE)
 FILTER_REQUIRED = re.compile(r"require_partition_filter\s*=\s*true", re.IGNORECASE)
 PARTITIONS = "INFORMATION_SCHEMA.PARTITIONS"
+# What a row counts there; BigQuery's own count depends on its values.
+ROW_BYTES = 160
 PARTITION_COLUMNS = {
     "table_name": "STRING",
     "partition_id": "STRING",
     "total_rows": "INT64",
+    "total_logical_bytes": "INT64",
     "last_modified_time": "TIMESTAMP",
 }
 
@@ -226,7 +229,9 @@ class Database:
         rows = [
             [
                 encoded(cell, kind)
-                for cell, kind in zip((name, day, len(held), changed), kinds, strict=True)
+                for cell, kind in zip(
+                    (name, day, len(held), len(held) * ROW_BYTES, changed), kinds, strict=True
+                )
             ]
             for name, table in self.tables.items()
             for day, (held, changed) in table.partitions.items()

@@ -1,0 +1,1 @@
+"""What a fleet costs on Google Cloud and what gives way first: prices, measured sizes, models."""
