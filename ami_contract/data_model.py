@@ -48,8 +48,10 @@ _GRAINS: Final = {
     "dr_window_totals": ("method", "adjustment"),
     "recent_sag_events": ("event_id",),
 }
-# Columns that only the view `readings` has.
+# Columns that only the view `readings` and functions have.
 _TYPES: Final = {
+    "grain": "STRING",
+    "known_poles": "INT64",
     "copies": "INT64",
     "epoch": "INT64",
     "is_received": "BOOLEAN",
