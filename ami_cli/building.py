@@ -19,6 +19,7 @@ import typer
 from ami_cli.instance import prepare_instance
 from ami_cli.processes import STOPPING
 from ami_cli.terminal import Working, say
+from ami_contract.errors import SettingsError
 from ami_contract.settings import Settings
 
 if TYPE_CHECKING:
@@ -99,7 +100,17 @@ def _interruption_passed_on() -> Iterator[None]:
 
 
 def run_build(settings: Settings, since: datetime | None, until: datetime | None) -> None:
-    """Build and say what came of it; exit status 1 with what failed."""
+    """Build and say what came of it; exit status 1 with what failed.
+
+    Raises:
+        SettingsError: the profile is gcp, whose models are not built from a lake on this machine.
+    """
+    if settings.profile == "gcp":
+        raise SettingsError(
+            "`ami build` builds the lake of this machine; with AMI_PROFILE=gcp `ami dbt build` "
+            "builds the models in BigQuery, as Dagster's schedules do "
+            "(docs/operations.md#on-google-cloud)"
+        )
     begun = time.monotonic()
     outcome = build(settings, since, until)
     for failure in outcome.failures:

@@ -14,7 +14,7 @@ from typing import Final, Literal
 import yaml
 
 from ami_contract.settings import Settings
-from ami_store.files import write_bytes
+from ami_store.files import check_folders, write_bytes
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 LOCAL_TEMPLATE: Final = ROOT / "dagster.yaml"
@@ -64,8 +64,10 @@ def prepare_instance(settings: Settings) -> Path:
     """Dagster's home below the data folder, with its config; also tells child processes.
 
     Raises:
-        LakeError: the folder cannot be written.
+        LakeError: the folder cannot be written, or is a file.
     """
+    root = settings.data_dir
+    check_folders([*reversed(root.parents), root, *settings.data.folders])
     home = settings.data.dagster_home
     text = template_text(settings).encode()
     if copy_state(settings) in ("absent", "outdated"):

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import astuple, fields
 from datetime import UTC, date, datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -57,10 +58,23 @@ def _cell(value: Any) -> str:
     return str(plain)
 
 
+def _distinct(columns: Sequence[str]) -> list[str]:
+    names: list[str] = []
+    for name in columns:
+        numbered = (f"{name}_{number}" for number in count(1))
+        free = (each for each in numbered if each not in columns and each not in names)
+        names.append(next(free) if name in names else name)
+    return names
+
+
 def print_rows(columns: Sequence[str], rows: Sequence[Sequence[Any]], output: str) -> None:
-    """Write rows to standard output as an aligned table, CSV or a JSON array of objects."""
+    """Write rows to standard output as an aligned table, CSV or a JSON array of objects.
+
+    Further columns of one name get a number in JSON, as DuckDB writes them: `x`, `x_1`.
+    """
     if output == "json":
-        found = [dict(zip(columns, map(_plain, row), strict=True)) for row in rows]
+        names = _distinct(columns)
+        found = [dict(zip(names, map(_plain, row), strict=True)) for row in rows]
         click.echo(json.dumps(found, indent=2, ensure_ascii=False))
     elif output == "csv":
         writer = csv.writer(sys.stdout, lineterminator="\n")

@@ -68,6 +68,29 @@ class DataDir:
     root: Path
 
     @property
+    def folders(self) -> tuple[Path, ...]:
+        """Every folder of the platform directly below the root."""
+        return (
+            self.pubsub,
+            self.archive,
+            self.landing,
+            self.readings,
+            self.quarantine,
+            self.deadletter,
+            self.registry.parent,
+            self.imports,
+            self.truth,
+            self.spool,
+            self.warehouse.parent,
+            self.exports,
+            self.reports,
+            self.dagster_home,
+            self.parsed_models(None).parent,
+            self.logs,
+            self.run,
+        )
+
+    @property
     def pubsub(self) -> Path:
         """Journal of the embedded Pub/Sub."""
         return self.root / "pubsub"

@@ -34,6 +34,8 @@ EVALUATE_DR: Final = "evaluate_dr_window"
 AD_HOC_JOB: Final = "__ASSET_JOB"
 
 REASON_TAG: Final = "ami/reason"
+# First day of the week that a run made the statistics of, once all its hours were built.
+WEEK_TAG: Final = "ami/week"
 # Voltage events that meet the run's hours, once it has published them.
 EVENTS_TAG: Final = "ami/events"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -17,6 +17,7 @@ from ami_store.registry import read_registry
 from ami_store.warehouse import built_versions, published_listing
 
 DAY: Final = timedelta(days=1)
+WEEK: Final = timedelta(days=7)
 _RANGE_START: Final = "dagster/asset_partition_range_start"
 _RANGE_END: Final = "dagster/asset_partition_range_end"
 
@@ -58,6 +59,23 @@ def local_days(starts: Iterable[datetime], sites: Iterable[ZoneInfo]) -> list[da
     sites = list(sites)
     ends = [moment for start in starts for moment in (start, start + HOUR - timedelta.resolution)]
     return sorted({moment.astimezone(zone).date() for moment in ends for zone in sites})
+
+
+def ended_week(now: datetime, sites: Iterable[ZoneInfo]) -> tuple[date, datetime]:
+    """The newest week, Monday to Sunday, that has ended in all of the zones.
+
+    Returns its first day and the moment (UTC) at which it had ended everywhere.
+    """
+    sites = list(sites)
+    today = now.astimezone(UTC).date()
+    monday = today - today.weekday() * DAY
+
+    def begun(first: date) -> datetime:
+        return max(datetime.combine(first, time(), zone).astimezone(UTC) for zone in sites)
+
+    if begun(monday) > now:
+        monday -= WEEK
+    return monday - WEEK, begun(monday)
 
 
 @dataclass(frozen=True)
@@ -125,6 +143,24 @@ def pending_hours(
         for hour in _within(data, since, until)
         if not hour.is_compacted or hour.version != built.get(hour.start)
     ]
+
+
+def unseen_hours(data: DataDir, until: datetime) -> list[datetime]:
+    """Hours before `until` that no complete build has seen since they ended, ascending.
+
+    Unlike pending hours they do not include those that get single late readings again and again.
+    """
+    built = built_versions(data)
+    return [hour.start for hour in _within(data, None, until) if not _is_seen(hour, built)]
+
+
+def _is_seen(hour: Hour, built: Mapping[datetime, str]) -> bool:
+    if hour.version != built.get(hour.start):
+        return False
+    committed_at = hour.manifest.committed_at
+    return hour.is_compacted or (
+        bool(committed_at) and datetime.fromisoformat(committed_at) >= hour.start + HOUR
+    )
 
 
 def uncompacted_hours(data: DataDir, since: datetime, until: datetime) -> list[datetime]:

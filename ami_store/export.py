@@ -101,7 +101,7 @@ def export(
 def _source(con: duckdb.DuckDBPyConnection, table: str) -> str:
     found = con.execute(
         "SELECT DISTINCT table_name FROM information_schema.tables "
-        "WHERE table_schema IN ('main', 'live') ORDER BY 1"
+        "WHERE table_schema IN ('main', 'lake') ORDER BY 1"
     ).fetchall()
     names = [name for (name,) in found]
     if table in names:

@@ -15,6 +15,16 @@ from ami_contract.errors import LakeError, LockHeldError
 TEMPORARY_PREFIX = ".writing-"
 
 
+def check_folders(folders: Iterable[Path]) -> None:
+    """Raise LakeError for the first of the folders that is there, but is no folder."""
+    for folder in folders:
+        if folder.exists() and not folder.is_dir():
+            raise LakeError(
+                f"{folder} is a file where a folder belongs; move it away, or set AMI_DATA_DIR to "
+                "another folder"
+            )
+
+
 def fsync_folder(folder: Path) -> None:
     """Make renames inside `folder` durable."""
     handle = os.open(folder, os.O_RDONLY)

@@ -182,18 +182,30 @@ def connect(data: DataDir) -> duckdb.DuckDBPyConnection:
     """
     con = memory_connection()
     con.execute("SET TimeZone = 'UTC'")
-    con.execute("CREATE SCHEMA live")
-    for name, body in lake_views(data).items():
-        con.execute(f"CREATE VIEW memory.live.{name} AS {body}")
-    path = ["memory.live"]
+    con.execute("CREATE SCHEMA lake")
+    live = lake_views(data)
+    path = ["memory.lake"]
     if data.published_warehouse.exists():
         con.execute(f"ATTACH {text_literal(data.published_warehouse)} AS {CATALOG} (READ_ONLY)")
-        path += [f"{CATALOG}.main", f"{CATALOG}.lake"]
+        path.append(f"{CATALOG}.main")
+        # Of what the snapshot's own views of the lake name, only what is not known live.
+        live = {name: f"FROM {CATALOG}.lake.{name}" for name in _lake_names(con)} | live
+    for name, body in live.items():
+        con.execute(f"CREATE VIEW memory.lake.{name} AS {body}")
     con.execute(f"SET search_path = {text_literal(','.join(path))}")
     con.execute(f"SET allowed_directories = [{text_literal(data.root)}]")
     con.execute("SET enable_external_access = false")
     con.execute("SET lock_configuration = true")
     return con
+
+
+def _lake_names(con: duckdb.DuckDBPyConnection) -> list[str]:
+    found = con.execute(
+        "SELECT table_name FROM information_schema.tables WHERE table_catalog = ? "
+        "AND table_schema = 'lake'",
+        [CATALOG],
+    ).fetchall()
+    return [name for (name,) in found]
 
 
 def _reads(sql: str) -> bool:

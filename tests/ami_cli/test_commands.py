@@ -158,6 +158,7 @@ def test_an_import_with_a_missing_column_fails_before_anything_is_written(
         (["sql", "SELECT 1", "--format", "xml"], {}, "--format 'xml'"),
         (["import", "absent.csv", "--map", str(MAP)], {}, "absent.csv"),
         (["ledger", "--truth", "absent"], {}, "absent: no ground truth here"),
+        (["build"], {"AMI_PROFILE": "gcp"}, "with AMI_PROFILE=gcp `ami dbt build` builds"),
     ],
 )
 def test_wrong_options_are_one_line_and_status_2(
@@ -167,6 +168,13 @@ def test_wrong_options_are_one_line_and_status_2(
     assert done.returncode == 2, done.stderr
     assert message in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_data_folder_that_is_a_file_is_one_line(ami: Ami) -> None:
+    ami.folder.write_text("no folder")
+    done = ami("build")
+    assert (done.returncode, len(done.stderr.strip().splitlines())) == (1, 1)
+    assert f"ami: {ami.folder} is a file where a folder belongs" in done.stderr
 
 
 def test_simulate_to_stdout_is_the_same_every_time(ami: Ami) -> None:

@@ -16,7 +16,7 @@ from ami_cli.instance import (
     template_text,
     write_workspace,
 )
-from ami_contract.errors import SettingsError
+from ami_contract.errors import LakeError, SettingsError
 from ami_contract.settings import Settings, load_settings
 
 POSTGRES = "postgresql+psycopg2://ami:secret@db/dagster"
@@ -118,3 +118,13 @@ def test_ui_and_daemon_are_pointed_to_the_code_server(settings: Settings) -> Non
     path = write_workspace(settings.model_copy(update={"code_server_port": 4321}))
     [location] = yaml.safe_load(path.read_text())["load_from"]
     assert location == {"grpc_server": {"host": "127.0.0.1", "port": 4321, "location_name": "ami"}}
+
+
+@pytest.mark.parametrize("name", [".", "landing", "warehouse", "registry", "logs"])
+def test_a_file_where_a_folder_belongs_is_named(settings: Settings, name: str) -> None:
+    place = settings.data_dir / name
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text("no folder")
+    with pytest.raises(LakeError, match=f"{place} is a file where a folder belongs; move it away"):
+        prepare_instance(settings)
+    assert not settings.data.dagster_home.exists()

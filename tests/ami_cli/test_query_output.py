@@ -30,6 +30,11 @@ def test_json_holds_one_object_a_row(capsys: pytest.CaptureFixture[str]) -> None
     ]
 
 
+def test_json_keeps_every_column_of_one_name(capsys: pytest.CaptureFixture[str]) -> None:
+    print_rows(["x", "x", "x_1", "x"], [(1, 2, 3, 4)], "json")
+    assert json.loads(capsys.readouterr().out) == [{"x": 1, "x_2": 2, "x_1": 3, "x_3": 4}]
+
+
 def test_csv_quotes_and_spells_times_in_utc(capsys: pytest.CaptureFixture[str]) -> None:
     print_rows(COLUMNS, [ROW], "csv")
     [header, row] = csv.reader(io.StringIO(capsys.readouterr().out))

@@ -77,11 +77,14 @@ def test_a_folder_that_is_no_hour_is_refused(folder: str) -> None:
         hour_of_folder(Path("/lake") / folder)
 
 
-def test_everything_a_run_writes_lies_below_the_data_folder(tmp_path: Path) -> None:
+def test_everything_a_run_writes_lies_in_a_folder_below_the_data_folder(tmp_path: Path) -> None:
     data = DataDir(tmp_path)
     places = [
-        getattr(data, name) for name, kind in vars(DataDir).items() if isinstance(kind, property)
+        getattr(data, name)
+        for name, kind in vars(DataDir).items()
+        if isinstance(kind, property) and name != "folders"
     ]
 
     assert len(set(places)) == len(places) == 25
-    assert all(place.is_relative_to(tmp_path) for place in places)
+    assert all(any(place.is_relative_to(one) for one in data.folders) for place in places)
+    assert all(folder.parent == tmp_path for folder in data.folders)

@@ -61,6 +61,8 @@ def test_a_damaged_landed_file_goes_aside_and_all_hours_are_compacted(data: Data
     assert [(found.hour, found.rows) for found in quarantined(data)] == [(HOUR, 1)]
     check = check_of(result)
     assert not check.passed
+    counts = [check.metadata[name].value for name in ("damaged_files", "readings_in_them")]
+    assert counts == [1, 1]
     assert check.metadata["to_do"].value == [
         "ami replay --from 2026-03-01T14:00 --to 2026-03-01T15:00"
     ]

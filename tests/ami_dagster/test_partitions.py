@@ -11,6 +11,7 @@ from ami_contract.lake import DataDir
 from ami_dagster.partitions import (
     Stretch,
     daily_partitions,
+    ended_week,
     hourly_partitions,
     local_days,
     pending_hours,
@@ -91,3 +92,15 @@ def test_a_stretch_is_read_back_from_the_tags_of_a_run() -> None:
         datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 3, 2, 23, tzinfo=UTC)
     )
     assert Stretch.of_tags({}) is None
+
+
+def test_a_week_has_ended_when_it_has_at_every_site() -> None:
+    utc, chicago = ZoneInfo("UTC"), ZoneInfo("America/Chicago")
+    # Monday, 2 March; Chicago is six hours behind UTC.
+    monday = datetime(2026, 3, 2, tzinfo=UTC)
+    week_before = (date(2026, 2, 16), datetime(2026, 2, 23, 6, tzinfo=UTC))
+    week = (date(2026, 2, 23), datetime(2026, 3, 2, 6, tzinfo=UTC))
+    assert ended_week(monday, [utc]) == (date(2026, 2, 23), monday)
+    assert ended_week(monday + 5 * ONE_HOUR, [utc, chicago]) == week_before
+    assert ended_week(monday + 6 * ONE_HOUR, [utc, chicago]) == week
+    assert ended_week(monday + 167 * ONE_HOUR, [utc, chicago]) == week

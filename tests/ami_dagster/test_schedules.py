@@ -13,7 +13,8 @@ from support import HOUR, stored_rows
 
 from ami_contract.lake import DataDir
 from ami_dagster.defs.analytics.schedules import hour_of_tick, schedules
-from ami_store.lake import land
+from ami_store.lake import compact_hour, compaction_connection, land
+from ami_store.lake import hours as hours_of
 
 ONE_HOUR = timedelta(hours=1)
 SCHEDULES = {schedule.name: schedule for schedule in schedules()}
@@ -44,15 +45,18 @@ def tick(
     return [result] if isinstance(result, dg.RunRequest) else list(result)
 
 
-def publish_a_build(data: DataDir) -> None:
-    """A published warehouse whose last complete build saw one hour."""
-    data.published_warehouse.parent.mkdir(parents=True)
+def publish_a_build(data: DataDir, listed_at: str = "2026-03-01 13:00Z") -> None:
+    """A published warehouse whose last complete build saw the lake as it is, and an older hour."""
+    data.published_warehouse.parent.mkdir(parents=True, exist_ok=True)
+    data.published_warehouse.unlink(missing_ok=True)
+    seen = [[hour.start, hour.version] for hour in hours_of(data)]
     with duckdb.connect(str(data.published_warehouse)) as con:
         con.execute("CREATE SCHEMA state")
         con.execute("CREATE SCHEMA lake")
-        at = "TIMESTAMPTZ '2026-03-01 13:00Z'"
-        con.execute(f"CREATE TABLE state.windows AS SELECT {at} AS window_ts, 'v' AS version")
-        con.execute(f"CREATE TABLE lake.listing AS SELECT {at} AS listed_at")
+        con.execute("CREATE TABLE state.windows (window_ts TIMESTAMPTZ, version VARCHAR)")
+        rows = [["2026-03-01 13:00Z", "v"], *seen]
+        con.executemany("INSERT INTO state.windows VALUES (?, ?)", rows)
+        con.execute(f"CREATE TABLE lake.listing AS SELECT TIMESTAMPTZ '{listed_at}' AS listed_at")
 
 
 def spans(requests: list[dg.RunRequest] | str) -> list[tuple[str, str]]:
@@ -74,7 +78,7 @@ def test_schedules_take_the_place_of_scheduled_queries() -> None:
         "sags_every_5_minutes": ("detect_sags", "*/5 * * * *", dg.DefaultScheduleStatus.RUNNING),
         "hours_hourly": ("refresh_hours", "8 * * * *", dg.DefaultScheduleStatus.RUNNING),
         "days_daily": ("refresh_days", "40 0 * * *", dg.DefaultScheduleStatus.RUNNING),
-        "weeks_weekly": ("refresh_weeks", "20 1 * * 1", dg.DefaultScheduleStatus.RUNNING),
+        "weeks_weekly": ("refresh_weeks", "20 * * * *", dg.DefaultScheduleStatus.RUNNING),
     }
 
 
@@ -154,11 +158,75 @@ def test_the_daily_tick_makes_the_two_days_before_within_the_lake(
     ]
 
 
-def test_weeks_wait_until_something_is_built(data: DataDir, instance: dg.DagsterInstance) -> None:
-    monday = datetime(2026, 3, 2, 1, 20, tzinfo=UTC)
-    assert tick("weeks_weekly", monday, data, instance) == "no hour has been built yet"
-    publish_a_build(data)
-    assert isinstance(tick("weeks_weekly", monday, data, instance), list)
+def compact(data: DataDir, start: datetime, now: datetime) -> None:
+    with compaction_connection() as con:
+        compact_hour(data, start, now=now, con=con)
+
+
+# The Monday after; the last hour of the week begins an hour before.
+MONDAY = datetime(2026, 3, 2, tzinfo=UTC)
+LAST_HOUR = MONDAY - ONE_HOUR
+
+
+def week_tick(at: datetime, data: DataDir, instance: dg.DagsterInstance) -> object:
+    """First day of the week that the tick asks for, the reason when it skips."""
+    asked = tick("weeks_weekly", at, data, instance)
+    return asked if isinstance(asked, str) else [request.tags["ami/week"] for request in asked]
+
+
+def test_a_week_waits_until_its_last_hour_is_built_whole(
+    data: DataDir, instance: dg.DagsterInstance
+) -> None:
+    at = MONDAY + timedelta(minutes=20)
+    assert week_tick(at, data, instance) == "no hour has been built yet"
+    land(data, LAST_HOUR, "a", stored_rows(LAST_HOUR, [240.0]))
+    compact(data, LAST_HOUR, MONDAY - timedelta(minutes=55))
+    publish_a_build(data, "2026-03-01 23:05Z")
+    # What the hour has got since has not landed yet; nobody has looked at the lake.
+    assert week_tick(at, data, instance) == (
+        "nothing has been built since the week of 2026-02-23 ended"
+    )
+    land(data, LAST_HOUR, "b", stored_rows(LAST_HOUR + timedelta(minutes=30), [240.0]))
+    # The events of the open hour alone were published since.
+    publish_a_build(data, "2026-03-02 00:15Z")
+    assert week_tick(at, data, instance) == (
+        "1 hours before the end of the week of 2026-02-23 are not built yet, 2026-03-01 23:00Z the "
+        "first"
+    )
+    compact(data, LAST_HOUR, MONDAY + timedelta(minutes=9))
+    publish_a_build(data, "2026-03-02 00:09Z")
+    assert week_tick(at, data, instance) == ["2026-02-23"]
+
+
+def test_single_late_readings_do_not_hold_up_a_week(
+    data: DataDir, instance: dg.DagsterInstance
+) -> None:
+    land(data, LAST_HOUR, "a", stored_rows(LAST_HOUR, [240.0]))
+    compact(data, LAST_HOUR, MONDAY)
+    publish_a_build(data, "2026-03-02 00:09Z")
+    land(data, LAST_HOUR, "late", stored_rows(LAST_HOUR + timedelta(minutes=1), [240.0]))
+    assert week_tick(MONDAY + timedelta(minutes=20), data, instance) == ["2026-02-23"]
+
+
+def test_a_week_is_made_once_whenever_its_run_succeeds(
+    data: DataDir, instance: dg.DagsterInstance
+) -> None:
+    land(data, LAST_HOUR, "a", stored_rows(LAST_HOUR, [240.0]))
+    compact(data, LAST_HOUR, MONDAY)
+    publish_a_build(data, "2026-03-02 00:09Z")
+    assert "no week has ended" in str(week_tick(LAST_HOUR, data, instance))
+
+    @dg.job(name="refresh_weeks")
+    def job() -> None:
+        pass
+
+    at, tags = MONDAY + timedelta(minutes=20), {"ami/week": "2026-02-23"}
+    instance.create_run_for_job(job, status=dg.DagsterRunStatus.FAILURE, tags=tags)
+    assert week_tick(at + ONE_HOUR, data, instance) == ["2026-02-23"]
+    instance.create_run_for_job(job, status=dg.DagsterRunStatus.SUCCESS, tags=tags)
+    assert week_tick(at + 2 * ONE_HOUR, data, instance) == "the week of 2026-02-23 is made"
+    publish_a_build(data, "2026-03-09 00:09Z")
+    assert week_tick(at + timedelta(days=7), data, instance) == ["2026-03-02"]
 
 
 @pytest.mark.parametrize("name", sorted(SCHEDULES))
@@ -166,8 +234,10 @@ def test_a_tick_is_skipped_while_the_run_before_has_not_ended(
     name: str, data: DataDir, instance: dg.DagsterInstance
 ) -> None:
     land(data, HOUR, "a", stored_rows(HOUR, [240.0]))
-    publish_a_build(data)
     at = datetime(2026, 3, 2, 1, 20, tzinfo=UTC)
+    if name in ("days_daily", "weeks_weekly"):
+        compact(data, HOUR, HOUR + ONE_HOUR)
+        publish_a_build(data, "2026-03-02 00:09Z")
     if name == "sags_every_5_minutes":
         at = HOUR + timedelta(minutes=20)
     assert isinstance(tick(name, at, data, instance), list)

@@ -116,6 +116,13 @@ def test_plain_names_find_marts_and_the_lake_as_it_stands_now(published: DataDir
     assert query(published, "SELECT count(*) FROM readings").rows == [(1,)]
 
 
+def test_every_table_is_listed_once(shared: DataDir) -> None:
+    listed = [name for (name,) in query(shared, "SHOW TABLES").rows]
+    assert sorted({"health", "readings", "raw_meter_readings", "meters"} - set(listed)) == []
+    assert sorted(set(listed)) == sorted(listed)
+    assert query(shared, "SELECT count(*) FROM lake.raw_meter_readings").rows == [(2,)]
+
+
 def test_without_a_snapshot_the_lake_can_be_asked_and_a_mart_says_what_to_do(
     data: DataDir,
 ) -> None:

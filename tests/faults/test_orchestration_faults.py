@@ -205,6 +205,9 @@ def test_rows_that_fail_a_data_test_are_published_by_no_run(platform: Platform) 
     tags = Stretch(HOUR, SECOND).tags
     run = platform.run("detect_sags", {**tags, "ami/reason": "open hour"})
     assert run.status == dg.DagsterRunStatus.FAILURE
+    logs = platform.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
+    assert "Got " in str(logs)
+    assert "\\x1b" not in str(logs)
     assert platform.events() == GOOD_EVENTS
     assert platform.told() == [("run_failed", "alert", ["detect_sags"])]
 

@@ -159,8 +159,15 @@ class LeanDbt(DbtCliResource):
 
 
 def dbt_resource(project: DbtProject) -> LeanDbt:
-    """The dbt of this Python environment, whether or not it is activated."""
-    return LeanDbt(project_dir=project, dbt_executable=str(Path(sys.executable).parent / "dbt"))
+    """The dbt of this Python environment, whether or not it is activated.
+
+    Its words go into failed runs, alerts and log files, so they come without colours.
+    """
+    return LeanDbt(
+        project_dir=project,
+        dbt_executable=str(Path(sys.executable).parent / "dbt"),
+        global_config_flags=["--no-use-colors"],
+    )
 
 
 def _newest_source(project_dir: Path) -> float:

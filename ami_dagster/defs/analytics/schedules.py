@@ -1,7 +1,7 @@
 """Schedules in place of scheduled queries: reads the tick and the lake, gives runs."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
 import dagster as dg
@@ -13,19 +13,24 @@ from ami_dagster.jobs import (
     REFRESH_DAYS,
     REFRESH_HOURS,
     REFRESH_WEEKS,
+    WEEK_TAG,
     unfinished_run,
 )
 from ami_dagster.partitions import (
     DAY,
+    WEEK,
     Stretch,
     day_tags,
+    ended_week,
     news,
     oldest_day,
     pending_hours,
     stretches,
+    unseen_hours,
+    zones,
 )
 from ami_dagster.resources import Lake
-from ami_store.warehouse import built_versions
+from ami_store.warehouse import built_versions, published_listing
 
 Ticked = list[dg.RunRequest] | dg.RunRequest | dg.SkipReason
 
@@ -60,26 +65,38 @@ _SCHEDULES: Final = {
     ),
     REFRESH_WEEKS: (
         "weeks_weekly",
-        "20 1 * * 1",
-        "EN 50160 verdicts of the week and SARFI indices, Mondays.",
+        "20 * * * *",
+        (
+            "EN 50160 verdicts of the week and SARFI indices, once a week: as soon as it has ended "
+            "at every site and its last hour is built."
+        ),
     ),
 }
 
 
 def schedules() -> list[dg.ScheduleDefinition]:
     """All of them; they run unless switched off in the UI, and skip ticks of a running job."""
-    requests: dict[str, Callable[[datetime, Lake], Ticked]] = {
-        DETECT_SAGS: _sag_tick,
-        REFRESH_HOURS: _hour_tick,
-        REFRESH_DAYS: _day_tick,
+    requests: dict[str, Callable[[dg.ScheduleEvaluationContext, Lake], Ticked]] = {
+        DETECT_SAGS: _at_tick(_sag_tick),
+        REFRESH_HOURS: _at_tick(_hour_tick),
+        REFRESH_DAYS: _at_tick(_day_tick),
         REFRESH_WEEKS: _week_tick,
     }
     return [_over_lake(job_name, request) for job_name, request in requests.items()]
 
 
-def _over_lake(job_name: str, request: Callable[[datetime, Lake], Ticked]) -> dg.ScheduleDefinition:
+def _at_tick(
+    request: Callable[[datetime, Lake], Ticked],
+) -> Callable[[dg.ScheduleEvaluationContext, Lake], Ticked]:
+    """`request` for evaluations of which nothing but the tick counts."""
+    return lambda context, lake: request(context.scheduled_execution_time, lake)
+
+
+def _over_lake(
+    job_name: str, request: Callable[[dg.ScheduleEvaluationContext, Lake], Ticked]
+) -> dg.ScheduleDefinition:
     def ticked(context: dg.ScheduleEvaluationContext, lake: Lake) -> Ticked:
-        return busy(context, job_name) or request(context.scheduled_execution_time, lake)
+        return busy(context, job_name) or request(context, lake)
 
     return scheduled(job_name, ticked)
 
@@ -120,10 +137,42 @@ def _day_tick(tick: datetime, lake: Lake) -> Ticked:
     )
 
 
-def _week_tick(tick: datetime, lake: Lake) -> Ticked:
-    if not built_versions(lake.data):
+def _week_tick(context: dg.ScheduleEvaluationContext, lake: Lake) -> Ticked:
+    listed_at = published_listing(lake.data)
+    if listed_at is None or not built_versions(lake.data):
         return _NOT_BUILT
-    return dg.RunRequest(run_key=tick.isoformat(), tags={REASON_TAG: "week ended"})
+    now = max(context.scheduled_execution_time.astimezone(UTC), lake.now())
+    first, end = ended_week(now, zones(lake.data))
+    oldest = oldest_day(lake.data)
+    if oldest is None or oldest >= first + WEEK:
+        return dg.SkipReason("no week has ended since the first reading")
+    asked = week_request(context, first)
+    if isinstance(asked, dg.SkipReason):
+        return asked
+    if listed_at < end + HOUR_IS_CLOSED_AFTER:
+        return dg.SkipReason(f"nothing has been built since the week of {first} ended")
+    unseen = unseen_hours(lake.data, end)
+    if unseen:
+        return dg.SkipReason(
+            f"{len(unseen)} hours before the end of the week of {first} are not built yet, "
+            f"{unseen[0]:%Y-%m-%d %H:00}Z the first"
+        )
+    return asked
+
+
+def week_request(context: dg.ScheduleEvaluationContext, first: date) -> Ticked:
+    """A run for the week that began on `first`, unless one has made it already."""
+    made = dg.RunsFilter(
+        job_name=REFRESH_WEEKS,
+        tags={WEEK_TAG: first.isoformat()},
+        statuses=[dg.DagsterRunStatus.SUCCESS],
+    )
+    if context.instance.get_run_records(made, limit=1):
+        return dg.SkipReason(f"the week of {first} is made")
+    return dg.RunRequest(
+        run_key=context.scheduled_execution_time.isoformat(),
+        tags={REASON_TAG: "week ended", WEEK_TAG: first.isoformat()},
+    )
 
 
 def scheduled(job_name: str, evaluate: Callable[..., Ticked]) -> dg.ScheduleDefinition:

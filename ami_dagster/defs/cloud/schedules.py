@@ -7,6 +7,7 @@ dbt, which takes in every day that has changed, so a tick makes up for those tha
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
+from zoneinfo import ZoneInfo
 
 import dagster as dg
 
@@ -17,6 +18,7 @@ from ami_dagster.defs.analytics.schedules import (
     busy,
     hour_of_tick,
     scheduled,
+    week_request,
 )
 from ami_dagster.defs.lake.sensors import LANDED
 from ami_dagster.jobs import (
@@ -26,11 +28,13 @@ from ami_dagster.jobs import (
     REFRESH_HOURS,
     REFRESH_WEEKS,
 )
-from ami_dagster.partitions import DAY, Stretch, day_tags
+from ami_dagster.partitions import DAY, WEEK, Stretch, day_tags, ended_week
 
 _NOTHING_STORED: Final = dg.SkipReason(
     "no day of raw_meter_readings has been registered yet by the sensor landed_days"
 )
+# The last place on Earth where a week ends; the registry is not read for every tick.
+_LAST_ZONE: Final = ZoneInfo("Etc/GMT+12")
 _NOT_BUILT: Final = dg.SkipReason(f"{REFRESH_HOURS} has not succeeded yet")
 
 
@@ -44,7 +48,7 @@ def cloud_schedules(first: datetime) -> list[dg.ScheduleDefinition]:
         DETECT_SAGS: _sag_tick,
         REFRESH_HOURS: lambda context: _hour_tick(context, first),
         REFRESH_DAYS: lambda context: _day_tick(context, first),
-        REFRESH_WEEKS: _week_tick,
+        REFRESH_WEEKS: lambda context: _week_tick(context, first),
     }
     return [_scheduled(job_name, request) for job_name, request in requests.items()]
 
@@ -97,13 +101,19 @@ def _first_hour_to_build(
     instance: dg.DagsterInstance, first: datetime, closed: datetime
 ) -> datetime:
     """The hour after the newest that a finished run of the hours covers; `first` before any."""
+    built_until = _built_until(instance)
+    return min(built_until, closed) if built_until else min(first, closed)
+
+
+def _built_until(instance: dg.DagsterInstance) -> datetime | None:
+    """End of the newest hour that a finished run of the hours covers; None before any."""
     succeeded = dg.RunsFilter(job_name=REFRESH_HOURS, statuses=[dg.DagsterRunStatus.SUCCESS])
     covered = [
-        stretch.last
+        stretch.last + HOUR
         for record in instance.get_run_records(succeeded, limit=20)
         if (stretch := Stretch.of_tags(record.dagster_run.tags))
     ]
-    return min(max(covered) + HOUR, closed) if covered else min(first, closed)
+    return max(covered, default=None)
 
 
 def _day_tick(context: dg.ScheduleEvaluationContext, first: datetime) -> Ticked:
@@ -122,7 +132,16 @@ def _day_tick(context: dg.ScheduleEvaluationContext, first: datetime) -> Ticked:
     )
 
 
-def _week_tick(context: dg.ScheduleEvaluationContext) -> Ticked:
-    if not _has_succeeded(context.instance, REFRESH_HOURS):
+def _week_tick(context: dg.ScheduleEvaluationContext, first: datetime) -> Ticked:
+    built_until = _built_until(context.instance)
+    if built_until is None:
         return _NOT_BUILT
-    return dg.RunRequest(run_key=_at(context).isoformat(), tags={REASON_TAG: "week ended"})
+    week, end = ended_week(_at(context), [_LAST_ZONE])
+    if first.date() >= week + WEEK:
+        return dg.SkipReason("no week has ended since the partitions start")
+    if built_until < end:
+        return dg.SkipReason(
+            f"hours are built until {built_until:%Y-%m-%d %H:00}Z; the week of {week} ends "
+            f"everywhere at {end:%Y-%m-%d %H:00}Z"
+        )
+    return week_request(context, week)

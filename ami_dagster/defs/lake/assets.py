@@ -103,14 +103,17 @@ def whole_files(found: list[SetAside]) -> dg.AssetCheckResult:
     """Result of the check that nothing lies in the quarantine."""
     if not found:
         return dg.AssetCheckResult(check_name=WHOLE_CHECK, passed=True)
+    readings = sum(each.rows for each in found)
     return dg.AssetCheckResult(
         check_name=WHOLE_CHECK,
         passed=False,
         description=(
-            f"{len(found)} damaged files were set aside, {found[0].path} the first; "
-            f"`{found[0].remedy}` stores its readings again"
+            f"Damaged files were set aside: {len(found)} with {readings} readings, "
+            f"{found[0].path} the first; `{found[0].remedy}` stores its readings again"
         ),
         metadata={
+            "damaged_files": len(found),
+            "readings_in_them": readings,
             "files": [f"{each.path} ({each.rows} readings): {each.reason}" for each in found],
             "to_do": sorted({each.remedy for each in found}),
         },

@@ -94,7 +94,7 @@ def test_jobs_sensors_and_schedules_are_those_of_the_cloud(definitions: dg.Defin
         "sags_every_5_minutes": "*/5 * * * *",
         "hours_hourly": "8 * * * *",
         "days_daily": "40 0 * * *",
-        "weeks_weekly": "20 1 * * 1",
+        "weeks_weekly": "20 * * * *",
         "retention_nightly": "30 2 * * *",
     }
 
@@ -125,7 +125,7 @@ def test_dbt_runs_on_the_target_bigquery_with_the_settings_values(
     resource = definitions.resources["dbt"].model_copy(update={"dbt_executable": str(dbt)})
     resource.cli(["build"], raise_on_error=False).wait()
     last = said.read_text().splitlines()[-1]
-    assert last.startswith("build --target bigquery target/bigquery/")
+    assert last.startswith("--no-use-colors build --target bigquery target/bigquery/")
 
 
 def test_a_project_that_is_not_named_is_said_at_once(tmp_path: Path) -> None:

@@ -426,12 +426,28 @@ def test_sags_are_looked_for_in_the_open_hour(instance: dg.DagsterInstance) -> N
     )
 
 
-def test_days_and_weeks_are_made_after_a_build(instance: dg.DagsterInstance) -> None:
+def test_days_are_made_after_a_build(instance: dg.DagsterInstance) -> None:
     succeed(instance, "refresh_hours")
     midnight = datetime(2026, 3, 2, 0, 40, tzinfo=UTC)
     assert span(asked("days_daily", midnight, instance)) == ("2026-02-28", "2026-03-01")
-    assert asked("weeks_weekly", midnight, instance) == {"ami/reason": "week ended"}
     assert asked("retention_nightly", midnight, instance) == {"ami/reason": "night"}
+
+
+def test_a_week_waits_until_its_last_hour_everywhere_is_built(
+    instance: dg.DagsterInstance,
+) -> None:
+    # Where clocks are twelve hours behind, the week ends on Monday noon (UTC).
+    monday = datetime(2026, 3, 2, 12, 20, tzinfo=UTC)
+    succeed(instance, "refresh_hours", **{"dagster/partition": "2026-03-02-10:00"})
+    assert asked("weeks_weekly", monday, instance) == (
+        "hours are built until 2026-03-02 11:00Z; the week of 2026-02-23 ends everywhere at "
+        "2026-03-02 12:00Z"
+    )
+    succeed(instance, "refresh_hours", **{"dagster/partition": "2026-03-02-11:00"})
+    tags = {"ami/reason": "week ended", "ami/week": "2026-02-23"}
+    assert asked("weeks_weekly", monday, instance) == tags
+    succeed(instance, "refresh_weeks", **tags)
+    assert asked("weeks_weekly", monday, instance) == "the week of 2026-02-23 is made"
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ SAGS = ("--select", "+voltage_events", "+superseded_events", "+pole_events", "+f
 # Demand response has its own grain and says in its own page what it reads.
 WITHOUT_DR = (
     *("--exclude", "models/intermediate/demand_response", "models/marts/demand_response"),
+    "dr_window_performance+",
     *MODELS_ONLY,
 )
 
