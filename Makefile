@@ -3,6 +3,8 @@
 
 PYTHON ?= python3
 UV_VERSION := 0.13.9
+PIP_AUDIT_VERSION := 2.10.1
+CYCLONEDX_VERSION := 7.5.0
 BIN := .venv/bin
 UV := $(BIN)/uv
 # Python's cache of compiled modules halves every start.
@@ -15,7 +17,7 @@ PARALLEL := --numprocesses auto --dist loadfile --no-loadscope-reorder --duratio
 INSTALL_PROJECT := $(UV) pip install --quiet --no-deps --editable .
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up smoke test test-full test-bigquery test-infra lint format typecheck bench render lock clean clean-data
+.PHONY: help setup demo up smoke test test-full test-bigquery test-infra lint format typecheck bench render docs audit sbom lock clean clean-data
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort \
@@ -78,9 +80,22 @@ render: .venv/.dev ## rewrite all files derived from code
 	$(BIN)/python -m ami_api.render
 	$(BIN)/python -m ami_cost.pages
 
+docs: .venv/.dev ## the documentation as a site, .cache/site/index.html
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "open $(CURDIR)/.cache/site/index.html"
+
+audit: .venv/.uv ## known vulnerabilities of what the lock pins (asks the network)
+	$(UV) tool run pip-audit@$(PIP_AUDIT_VERSION) --disable-pip --require-hashes \
+		--requirement requirements.lock
+
+sbom: .venv/.uv ## bill of materials of what the lock pins, .cache/sbom.cdx.json
+	@mkdir -p .cache
+	$(UV) tool run --from cyclonedx-bom==$(CYCLONEDX_VERSION) cyclonedx-py requirements \
+		requirements.lock --output-format JSON --output-file .cache/sbom.cdx.json
+
 lock: .venv/.uv ## pin the newest versions that pyproject.toml allows
 	$(COMPILE) --upgrade --output-file requirements.lock
-	$(COMPILE) --upgrade --extra dev --constraint requirements.lock \
+	$(COMPILE) --upgrade --extra dev --group docs --constraint requirements.lock \
 		--output-file requirements-dev.lock
 	for judge in googlesql emulator; do \
 		$(UV) pip compile tests/dbt_ami/bigquery/$$judge.in --universal --python-version 3.11 \

@@ -14,6 +14,7 @@ import pyarrow as pa
 import yaml
 from pydantic_core import PydanticUndefined
 
+from ami_contract.data_model import data_model, read_models
 from ami_contract.live import LIVE_AGGREGATE_FIELDS
 from ami_contract.reading import (
     IDENTIFIER_PATTERN,
@@ -224,6 +225,25 @@ def dbt_sources() -> str:
     )
 
 
+def data_model_page(root: Path = ROOT) -> str:
+    """`docs/data-model.md`: every column of stored tables and of the models that people query."""
+    tables = {
+        "raw_meter_readings": (
+            _TABLE_DESCRIPTIONS["raw_meter_readings"],
+            "none; a reading is meter_id, seq, event_ts, and may be stored more than once",
+            ROW_FIELDS,
+        ),
+        "meters": (_TABLE_DESCRIPTIONS["meters"], "meter_id, valid_from", REGISTRY_FIELDS),
+        "minute_agg_pole_live": (
+            "Windows of poles as the streaming pipeline counts them; BigQuery only.",
+            "pole_id, window_s, window_start, pane, computed_ts",
+            LIVE_AGGREGATE_FIELDS,
+        ),
+    }
+    models = read_models(root)
+    return data_model(tables, models, lambda type_: _sql_type(type_, _BIGQUERY), HEADER)
+
+
 def env_example() -> str:
     """`.env.example`: every setting with its description and default."""
     lines = [f"# {HEADER}", "# Copy to .env and uncomment what you change.", ""]
@@ -246,6 +266,7 @@ def rendered() -> dict[Path, str]:
         GENERATED / "lake.dbt_sources.yml": sources,
         Path("dbt_ami/models/staging/_lake__sources.yml"): sources,
         Path(".env.example"): env_example(),
+        Path("docs/data-model.md"): data_model_page(),
     }
 
 
