@@ -27,7 +27,8 @@ def pages() -> list[Path]:
     """README, `docs/`, and READMEs of folders, relative to the project's root."""
     found = [*(ROOT / "docs").glob("*.md"), *ROOT.glob("*.md"), *ROOT.glob("*/README.md")]
     found += [*ROOT.glob("*/*/README.md"), *ROOT.glob("*/models/*.md")]
-    return sorted({path.relative_to(ROOT) for path in found if ".venv" not in path.parts})
+    pages = {path.relative_to(ROOT) for path in found}
+    return sorted(page for page in pages if not page.parts[0].startswith("."))
 
 
 def read(page: Path) -> str:

@@ -17,6 +17,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from ami_cli.instance import instance_environment
 from ami_contract.lake import HOUR, DataDir, floor_hour
 from ami_contract.settings import load_settings
 from ami_dagster.build import build_definitions
@@ -54,7 +55,8 @@ def measure(context: Context) -> Measurements:
     data.root.mkdir()
     hour = floor_hour(datetime.now(UTC)) - HOUR
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("AMI_", "PUBSUB_"))}
-    environment["AMI_DATA_DIR"] = str(data.root)
+    settings = load_settings().model_copy(update={"data_dir": data.root})
+    environment |= instance_environment(settings)
     landed_until = hour + _LANDED_BEFORE
     land_run(data, FleetRun(config, hour - HOUR, landed_until))
     _run(["-m", "ami_cli.main", "build"], environment)

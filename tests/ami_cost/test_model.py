@@ -123,8 +123,8 @@ def test_rows_are_billed_by_how_they_are_written() -> None:
 
 
 def test_bigquery_storage_halves_its_price_after_ninety_days() -> None:
-    # Raw 160 and staged 16.76e9 / 86.4e6 bytes a reading; 434 kB of smaller tables a meter.
-    per_day = 864_000 * 160 + 167_600_000 + 10 * 434_000
+    # Raw 160 and staged 16.76e9 / 86.4e6 bytes a reading; 435 kB of smaller tables a meter.
+    per_day = 864_000 * 160 + 167_600_000 + 10 * 435_000
     found = quantities(TEN)
 
     assert found["storage, active"] == pytest.approx(per_day * 90 / 2**30)
@@ -132,11 +132,11 @@ def test_bigquery_storage_halves_its_price_after_ninety_days() -> None:
 
 
 def test_queries_are_billed_by_what_ticks_and_builds_read() -> None:
-    # A hundredth of 1 000 meters: half of 842.2 MB and 540 kB for each of 100 days, 8 640 times.
+    # A hundredth of 1 000 meters: half of 842.2 MB and 550 kB for each of 100 days, 8 640 times.
     found = quantities(TEN)
 
-    assert found["queries, ticks"] == pytest.approx(8640 * (421.1e6 + 54e6) / 2**40)
-    assert found["queries, hourly builds"] == pytest.approx(720 * (570e6 + 134e6) / 2**40)
+    assert found["queries, ticks"] == pytest.approx(8640 * (421.1e6 + 55e6) / 2**40)
+    assert found["queries, hourly builds"] == pytest.approx(720 * (570e6 + 135e6) / 2**40)
     assert found["queries, daily builds"] == pytest.approx(30 * (1140e6 + 134e6) / 2**40)
     assert found["queries, API"] == pytest.approx(30 * 1000 * 10 / 2**20)
     assert "queries, ticks" not in quantities(replace(TEN, tick_minutes=0))
