@@ -2,8 +2,6 @@
 
 A run is a process of its own, as the daemon starts it: definitions are loaded, the open hour is
 compacted, dbt makes the events, the warehouse is published. Everything it starts counts.
-
-    python -m benchmarks.suite.tick HOUR
 """
 
 from __future__ import annotations
@@ -20,11 +18,7 @@ from typing import Final
 from ami_cli.instance import instance_environment
 from ami_contract.lake import HOUR, DataDir, floor_hour
 from ami_contract.settings import load_settings
-from ami_dagster.build import build_definitions
-from ami_dagster.jobs import DETECT_SAGS, REASON_TAG
-from ami_dagster.local_run import instance_of
-from ami_dagster.partitions import Stretch
-from ami_store.bigquery import dbt_variables
+from benchmarks import one_tick
 from benchmarks.backlog import FLEET
 from benchmarks.definition import (
     Benchmark,
@@ -65,7 +59,9 @@ def measure(context: Context) -> Measurements:
         landed_until += _INTERVAL
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         begun = time.perf_counter()
-        said = json.loads(_run(["-m", __name__, hour.isoformat()], environment).splitlines()[-1])
+        said = json.loads(
+            _run(["-m", one_tick.__name__, hour.isoformat()], environment).splitlines()[-1]
+        )
         wall_s = time.perf_counter() - begun
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         if not said["success"]:
@@ -89,24 +85,6 @@ def _run(arguments: list[str], environment: dict[str, str]) -> str:
     if done.returncode:
         raise BenchmarkError(f"{' '.join(arguments)} failed: {(done.stdout + done.stderr)[-800:]}")
     return done.stdout
-
-
-def tick(hour: datetime) -> dict[str, float | bool]:
-    """Look for sags in the open hour in this process; whether that succeeded, and what it took.
-
-    The CPU time (s) to load the definitions is that of the whole process until then.
-    """
-    settings = load_settings()
-    os.environ.update(dbt_variables(settings))
-    definitions = build_definitions(settings)
-    definitions_cpu_s = time.process_time()
-    with instance_of(settings.data.dagster_home) as instance:
-        result = definitions.resolve_job_def(DETECT_SAGS).execute_in_process(
-            instance=instance,
-            tags={**Stretch(hour, hour).tags, REASON_TAG: "benchmark"},
-            raise_on_error=False,
-        )
-    return {"success": result.success, "definitions_cpu_s": definitions_cpu_s}
 
 
 SAGS: Final = Benchmark(
@@ -134,6 +112,3 @@ SAGS: Final = Benchmark(
     runs=_RUNS,
     measure=measure,
 )
-
-if __name__ == "__main__":
-    print(json.dumps(tick(datetime.fromisoformat(sys.argv[1]))))

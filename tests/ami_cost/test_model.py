@@ -137,7 +137,7 @@ def test_queries_are_billed_by_what_ticks_and_builds_read() -> None:
 
     assert found["queries, ticks"] == pytest.approx(8640 * (421.1e6 + 55e6) / 2**40)
     assert found["queries, hourly builds"] == pytest.approx(720 * (570e6 + 135e6) / 2**40)
-    assert found["queries, daily builds"] == pytest.approx(30 * (1140e6 + 134e6) / 2**40)
+    assert found["queries, daily builds"] == pytest.approx(30 * (1140e6 + 135e6) / 2**40)
     assert found["queries, API"] == pytest.approx(30 * 1000 * 10 / 2**20)
     assert "queries, ticks" not in quantities(replace(TEN, tick_minutes=0))
 
