@@ -28,6 +28,10 @@ from ami_store.serving_bigquery import BigQueryServing
 
 _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 _STOP_S = 10
+# Longer than clients and proxies keep an idle connection: whoever closes it first may do so while
+# the other sends, and a client cannot tell such a request from one that was carried out. Google's
+# load balancers keep theirs for 600 s.
+_KEEP_ALIVE_S = 620
 
 
 def serving_warehouse(settings: Settings) -> ServingWarehouse:
@@ -95,4 +99,5 @@ def run_api(settings: Settings) -> None:
         # A header that a client writes itself says nothing about where it is.
         proxy_headers=False,
         timeout_graceful_shutdown=_STOP_S,
+        timeout_keep_alive=_KEEP_ALIVE_S,
     )
