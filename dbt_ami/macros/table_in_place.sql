@@ -1,7 +1,7 @@
 {#-
   Tables of DuckDB, replaced inside one transaction. The adapter makes each under another name,
   renames both and drops the old one, three calls that take longer than most of these tables.
-  A model that fails leaves its table as it was, here as there.
+  A model that fails leaves its table, or the view it was before, as it was, here as there.
 -#}
 {% materialization table, adapter='duckdb' %}
 
@@ -11,11 +11,10 @@
 {{ run_hooks(pre_hooks, inside_transaction=False) }}
 {{ run_hooks(pre_hooks, inside_transaction=True) }}
 
-{%- if existing_relation is not none and not existing_relation.is_table -%}
-    {%- do adapter.drop_relation(existing_relation) -%}
-{%- endif -%}
-
 {%- call statement('main') -%}
+    {% if existing_relation is not none and not existing_relation.is_table -%}
+    drop {{ existing_relation.type }} if exists {{ existing_relation }};
+    {% endif -%}
     drop table if exists {{ target_relation }};
     {{ create_table_as(False, target_relation, compiled_code) }}
 {%- endcall -%}

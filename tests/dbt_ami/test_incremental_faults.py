@@ -57,6 +57,7 @@ def _events(data: DataDir) -> list[tuple[int, int]]:
         ).fetchall()
 
 
+@pytest.mark.slow
 def test_late_readings_take_events_back_and_what_if_runs_leave_nothing(tmp_path: Path) -> None:
     """A sag from 50 s to 70 s, over the hour at 60 s, of which more becomes known bit by bit."""
     data = DataDir(tmp_path)

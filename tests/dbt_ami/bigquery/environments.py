@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tool_environments import environment_of
+from benchmarks.tool_environments import environment_of
 
 HERE = Path(__file__).parent
 

@@ -23,7 +23,7 @@ from .warehouses import (
     run_plan,
 )
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(2400)
 
 # What it holds depends on the builds before: the test of restated days looks at its rows.
 HISTORY = "superseded_events"
