@@ -59,12 +59,6 @@ def _integer(value: object) -> object:
     return value
 
 
-def _boolean(value: object) -> object:
-    if not isinstance(value, bool):
-        raise ValueError("true or false")  # noqa: TRY004 - pydantic reports ValueError only
-    return value
-
-
 def _ordered(bounds: tuple[float, float]) -> tuple[float, float]:
     if bounds[0] > bounds[1]:
         raise ValueError("[lower, upper] with lower ≤ upper")
@@ -122,7 +116,6 @@ def _profiles(value: object) -> object:
 
 Number = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
 Whole = Annotated[int, BeforeValidator(_integer)]
-Flag = Annotated[bool, BeforeValidator(_boolean)]
 Probability = Annotated[Number, Field(ge=0, le=1)]
 NotNegative = Annotated[Number, Field(ge=0)]
 Positive = Annotated[Number, Field(gt=0)]

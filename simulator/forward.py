@@ -19,6 +19,7 @@ from typing import Final
 from google.api_core import exceptions
 
 from ami_contract.errors import AmiError, TransportError
+from ami_contract.reading import Attribute
 from simulator.gateway import Message
 from simulator.publisher import Publisher, PublisherCounters
 from simulator.spool import Entry, Spool
@@ -27,6 +28,8 @@ FIRST_BACKOFF_S: Final = 0.2
 LONGEST_BACKOFF_S: Final = 30.0
 _SYNC_EVERY_S: Final = 1.0
 _WAITS_ABOVE_BYTES: Final = 64 * 1024 * 1024
+_WAITS_ABOVE_FILL: Final = 0.5
+_LATE_S: Final = 10.0
 
 
 class StoreAndForward:
@@ -38,11 +41,13 @@ class StoreAndForward:
 
     Args:
         inner: where messages go.
-        spool: of this run. Messages it had taken before a restart are recognized by their number
-            and not taken again.
+        spool: of this run. Messages that it had taken before a restart, all up to its newest, are
+            not taken again.
         inherited: spools of runs that did not end well; they are sent first and then removed.
         waits_when_full: `publish` waits for room instead of letting the spool run over, for runs
             whose speed nobody dictates.
+        waits_when_late: it does so for messages that were due 10 s ago, as of a live run that
+            catches up with the wall clock.
         stop: when set, nothing waits any longer than `drain_s`.
         patience_s: how long `flush` waits without any progress (s).
         drain_s: how long it waits after `stop` (s).
@@ -57,6 +62,7 @@ class StoreAndForward:
         inherited: Sequence[Spool] = (),
         *,
         waits_when_full: bool = False,
+        waits_when_late: bool = False,
         stop: threading.Event | None = None,
         patience_s: float = 600.0,
         drain_s: float = 10.0,
@@ -68,14 +74,14 @@ class StoreAndForward:
         self._spool = spool
         self._inherited = list(inherited)
         self._waits = waits_when_full
+        self._waits_when_late = waits_when_late
         self._stop = stop or threading.Event()
         self._patience_s = patience_s
         self._drain_s = drain_s
         self._most_messages = most_messages
         self._most_bytes = most_bytes
         self._rng = rng
-        self._taken_before = spool.next_ordinal
-        self._offered = 0
+        self._newest_before = spool.newest
         self._changed = threading.Condition()
         # All below is guarded by `_changed`.
         self._under_way = self._bytes_under_way = 0
@@ -94,13 +100,7 @@ class StoreAndForward:
     @property
     def resumes_at_us(self) -> int | None:
         """Due time of the last message taken before a restart (µs since 1970); None: none was."""
-        return self._spool.last_due_us if self._taken_before else None
-
-    @property
-    def inherited_readings(self) -> int:
-        """Reading copies of earlier runs that still wait."""
-        with self._changed:
-            return sum(spool.readings for spool in self._inherited)
+        return None if self._newest_before is None else self._newest_before.due_us
 
     def publish(self, message: Message) -> Future[None]:
         """Keep `message` on disk; the future ends when that is done.
@@ -111,21 +111,31 @@ class StoreAndForward:
         self._check()
         outcome: Future[None] = Future()
         outcome.set_result(None)
-        self._offered += 1
-        if self._offered <= self._taken_before:
+        if self._was_taken_before(message):
             return outcome
-        if self._waits:
+        if self._waits or (self._waits_when_late and _is_late(message)):
             with self._changed:
-                while (
-                    self._spool.size > _WAITS_ABOVE_BYTES
-                    and not self._stop.is_set()
-                    and self._broken is None
-                ):
+                while self._is_crowded() and not self._stop.is_set() and self._broken is None:
                     self._changed.wait(0.2)
         self._spool.append(message)
         with self._changed:
             self._changed.notify_all()
         return outcome
+
+    def _is_crowded(self) -> bool:
+        return self._spool.size > _WAITS_ABOVE_BYTES or self._spool.fill > _WAITS_ABOVE_FILL
+
+    def _was_taken_before(self, message: Message) -> bool:
+        """Whether the spool took it before a restart; messages come in the order of that run."""
+        newest = self._newest_before
+        if newest is None:
+            return False
+        if message.due_us > newest.due_us:
+            self._newest_before = None
+            return False
+        if message.attributes[Attribute.BATCH_ID] == newest.batch_id:
+            self._newest_before = None
+        return True
 
     def flush(self) -> None:
         """Wait until everything is sent, or is known to have to wait in the spool.
@@ -284,3 +294,7 @@ class StoreAndForward:
             backoff_s = min(LONGEST_BACKOFF_S, FIRST_BACKOFF_S * 2**self._failures_in_a_row)
             self._failures_in_a_row = min(self._failures_in_a_row + 1, 16)
             self._not_before_s = now_s + backoff_s * (0.5 + self._rng() / 2)
+
+
+def _is_late(message: Message) -> bool:
+    return message.due_us < (time.time() - _LATE_S) * 1e6

@@ -51,7 +51,6 @@ class Gateway:
         self._pole = pole
         self._stream = Stream(config.seed, "gateway", pole.gateway_id)
         self._held: dict[int, list[Samples]] = {}
-        self._sent = 0
         self._is_single = config.publish_mode == "single"
         self._has_faults = bool(
             config.drop_prob
@@ -117,7 +116,7 @@ class Gateway:
             attributes = {
                 Attribute.SCHEMA_VERSION.value: SCHEMA_VERSION,
                 Attribute.CONTENT_TYPE.value: CONTENT_TYPE_OF_PAYLOAD[self._config.payload].value,
-                Attribute.BATCH_ID.value: self._batch_id(part, data),
+                Attribute.BATCH_ID.value: self._batch_id(window, index, data),
                 Attribute.GATEWAY_ID.value: self._pole.gateway_id,
                 Attribute.POLE_ID.value: self._pole.pole_id,
                 Attribute.NETWORK_PROFILE.value: self._pole.network_profile,
@@ -149,8 +148,7 @@ class Gateway:
             made.append((encode_single(part, self._pole)[0], part))
         return made
 
-    def _batch_id(self, part: Samples, data: bytes) -> str:
+    def _batch_id(self, window: int, index: int, data: bytes) -> str:
         """Name of a batch: equal for equal (seed, pole, place in the run, content)."""
-        key = f"{self._config.seed}|{self._pole.pole_id}|{int(part.event_ms[0])}|{self._sent}|"
-        self._sent += 1
+        key = f"{self._config.seed}|{self._pole.pole_id}|{window}|{index}|"
         return hashlib.blake2b(key.encode() + data, digest_size=12).hexdigest()

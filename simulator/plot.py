@@ -1,7 +1,7 @@
 """Reads a configuration; gives a picture of one pole's day: load, voltage and what disturbed it.
 
 The numbers come from the same meters as a run's readings. Drawing needs matplotlib, which is an
-extra of this package: `pip install 'ami-analytics[plot]'`.
+extra of this package, `plot`.
 """
 
 from __future__ import annotations
@@ -181,8 +181,8 @@ def check_target(target: Path) -> None:
         import matplotlib  # noqa: F401
     except ImportError:
         raise SettingsError(
-            "--plot: needs matplotlib, which is not installed; "
-            "install the extra `plot`: pip install 'ami-analytics[plot]'"
+            "--plot: needs matplotlib, which is not installed; run `.venv/bin/uv pip install "
+            "--constraint requirements.lock --editable '.[plot]'` in the project's folder"
         ) from None
 
 

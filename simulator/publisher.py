@@ -261,27 +261,6 @@ class CollectingPublisher:
         return PublisherCounters(len(self.messages), sum(len(m.data) for m in self.messages))
 
 
-class NullPublisher:
-    """Counts messages and forgets them; for dry runs and measurements."""
-
-    def __init__(self) -> None:
-        self._messages = 0
-        self._bytes = 0
-
-    def publish(self, message: Message) -> Future[None]:
-        """Count `message`."""
-        self._messages += 1
-        self._bytes += len(message.data)
-        return _done()
-
-    def flush(self) -> None:
-        """Nothing is under way here."""
-
-    def counters(self) -> PublisherCounters:
-        """Counters so far."""
-        return PublisherCounters(self._messages, self._bytes)
-
-
 class StdoutPublisher:
     """Writes one JSON reading per line, in the order of arrival.
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from ami_contract.errors import SettingsError
-from simulator.config import SimulationConfig
+from simulator.config import NETWORK_LATENCY_MS, SimulationConfig
 from simulator.fleet import build_fleet
 from simulator.gateway import Gateway, Message
 from simulator.meters import PoleMeters
@@ -211,15 +211,23 @@ class _Run:
         self.reached_ms = start_ms
         self.window_number = (start_ms - config.seq_origin_ms) // config.batch_interval_ms
         self.published = self.messages = self.payload_bytes = 0
+        self._counts_from_us = 0
         self._queue: list[tuple[int, int, int, Message]] = []
         self._queued = 0
+
+    def count_from(self, t_us: int) -> None:
+        """Count only what is generated and due after `t_us` (µs since 1970), and what waits now."""
+        self._counts_from_us = t_us
+        counters = self.publisher.counters()
+        self.published = counters.spooled + counters.overflowed
 
     def process(self, window: Window) -> None:
         """Generate the window's samples and queue its messages."""
         taken_ms = _tick_ms(self.config, window.end_tick - 1)
         for index, meters in enumerate(self.poles):
             samples = meters.samples(window.first_tick, window.end_tick)
-            self.truths[index].add(samples, window.first_tick, window.end_tick)
+            if window.ready_ms * 1000 > self._counts_from_us:
+                self.truths[index].add(samples, window.first_tick, window.end_tick)
             self._enqueue(
                 index,
                 self.gateways[index].window(window.number, samples, taken_ms, window.ready_ms),
@@ -246,6 +254,8 @@ class _Run:
         while self._queue and (limit_us is None or self._queue[0][0] < limit_us):
             *_, message = heapq.heappop(self._queue)
             self.publisher.publish(message)
+            if message.due_us <= self._counts_from_us:
+                continue
             self.published += message.readings
             self.messages += 1
             self.payload_bytes += len(message.data)
@@ -282,7 +292,9 @@ def simulate(
         publisher: where messages go.
         truth_dir: holds one folder per run, see `truth`; None: none is written.
         overflow: (meter_id, seq, event_ts) of readings that the publisher dropped, for the truth.
-        resumes_at: up to here the run was published before and is gone through without waiting.
+        resumes_at: up to here the run was published before. A run without end and without truth
+            is taken up shortly before, and its counts are those of what it does from there; any
+            other is gone through from its start, without waiting.
         stop: when set, the run ends at once with what was generated, delivered whole.
         clock: wall clock (s since 1970).
         sleep: pauses for some seconds.
@@ -310,11 +322,14 @@ def simulate(
     stop = stop or threading.Event()
     begun_s = clock()
     is_live = end_ms is None and speed in (None, 1.0)
-    ahead_ms = 0.0
-    if resumes_at is not None:
-        ahead_ms = max(0.0, resumes_at.timestamp() * 1000 - start_ms)
+    resumes_us = None if resumes_at is None else round(resumes_at.timestamp() * 1e6)
+    ahead_ms = 0.0 if resumes_us is None else max(0.0, resumes_us / 1000 - start_ms)
     simulated = _SimulatedClock(clock, start_ms, speed, is_live, ahead_ms)
-    run = _Run(config, publisher, start_ms, end_ms, simulated, keeps_truth=truth_dir is not None)
+    is_taken_up = resumes_us is not None and end_ms is None and truth_dir is None
+    from_ms = _taken_up_ms(config, start_ms, ahead_ms) if is_taken_up else start_ms
+    run = _Run(config, publisher, from_ms, end_ms, simulated, keeps_truth=truth_dir is not None)
+    if is_taken_up and resumes_us is not None:
+        run.count_from(resumes_us)
     report = _Reporter(run, progress, clock, begun_s)
     truth: Path | None = None
     handed_over = False
@@ -337,7 +352,7 @@ def simulate(
     report(force=True)
     totals, counters = run.totals(), publisher.counters()
     return Summary(
-        start=_utc(start_ms),
+        start=_utc(run.start_ms),
         end=_utc(run.reached_ms),
         generated=totals.generated,
         published=run.published - counters.spooled - counters.overflowed,
@@ -355,6 +370,19 @@ def simulate(
         stopped_early=stopped_early,
         truth=truth,
     )
+
+
+def _taken_up_ms(config: SimulationConfig, start_ms: int, ahead_ms: float) -> int:
+    """Where to take up a run so that all it had not published is made as before (ms since 1970).
+
+    The messages of a window are due at most the longest backhaul delay after it closes, and hold
+    readings of at most `reorder_max_batches` windows before it.
+    """
+    latency_ms = max(NETWORK_LATENCY_MS[profile][1] for profile in config.network_profile)
+    longest_ms = latency_ms + config.jitter_ms_range[1]
+    open_ms = start_ms + ahead_ms - longest_ms - config.seq_origin_ms
+    window = int(open_ms // config.batch_interval_ms) - config.reorder_max_batches - 2
+    return max(start_ms, config.seq_origin_ms + window * config.batch_interval_ms)
 
 
 def _drive(

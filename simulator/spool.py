@@ -9,8 +9,8 @@ message, with a file of acknowledged numbers beside it:
     00000000000000000420.ack  8-byte numbers, in the order of their acknowledgement
 
 A message is in the file when `append` returns, so killing the process loses none of them; `sync`
-makes them outlive a power cut too. A segment goes when all of it is acknowledged. The last one
-stays while the folder does: its name and length tell a restarted run how far it had come.
+makes them outlive a power cut too. A segment goes when all of it is acknowledged. The one with the
+newest message stays while the folder does: it tells a restarted run how far it had come.
 """
 
 from __future__ import annotations
@@ -62,6 +62,19 @@ class Entry:
     message: Message
 
 
+@dataclass(frozen=True)
+class Taken:
+    """The newest message that a spool has taken.
+
+    Attributes:
+        due_us: when it was due (µs since 1970).
+        batch_id: its name.
+    """
+
+    due_us: int
+    batch_id: str
+
+
 @dataclass
 class _Segment:
     path: Path
@@ -72,6 +85,7 @@ class _Segment:
     readings: int = 0
     first_due_us: int = 0
     last_due_us: int = 0
+    newest: Taken | None = None
     known_acks: set[int] = field(default_factory=set)
 
     @property
@@ -142,6 +156,7 @@ class Spool:
         newest = self._segments[-1]
         self.next_ordinal = newest.first + newest.records
         self.last_due_us = max(segment.last_due_us for segment in self._segments)
+        self.newest = next((s.newest for s in reversed(self._segments) if s.newest), None)
         self._handle = _open_for_append(newest.path)
         self._cursor = (self._segments[0].first, 0)
         for segment in list(self._segments):
@@ -156,6 +171,7 @@ class Spool:
             if whole < len(content):
                 os.truncate(segment.acks, whole)
             segment.known_acks = {n for (n,) in _NUMBER.iter_unpack(content[:whole])}
+        newest: tuple[int, bytes] | None = None
         with path.open("rb") as file:
             while True:
                 head = file.read(_HEADER.size)
@@ -168,6 +184,7 @@ class Spool:
                 if zlib.crc32(body, zlib.crc32(head[_CRC_FROM:])) != crc:
                     break
                 self._count(segment, due_us, readings, len(head) + len(body))
+                newest = due_us, body[: lengths[0]]
                 if ordinal in segment.known_acks:
                     segment.waiting -= 1
                     segment.readings -= readings
@@ -178,6 +195,9 @@ class Spool:
                     "messages in it, then start again"
                 )
             os.truncate(path, segment.size)
+        if newest is not None:
+            due_us, attributes = newest
+            segment.newest = Taken(due_us, str(orjson.loads(attributes)[Attribute.BATCH_ID]))
         return segment
 
     @staticmethod
@@ -219,6 +239,14 @@ class Spool:
             _, due_us = next(iter(self._out.values()), (0, self._taken_due_us))
             return (self.last_due_us - (due_us or self._segments[0].first_due_us)) / 1e6
 
+    @property
+    def fill(self) -> float:
+        """Share of its bounds that is taken: 1 is full."""
+        with self._guard:
+            by_size = self.size / self._max_bytes if self._max_bytes else 0.0
+            by_age = self.depth_s * 1e6 / self._max_age_us if self._max_age_us else 0.0
+            return max(by_size, by_age)
+
     def append(self, message: Message) -> None:
         """Keep `message`; may drop the oldest. Raises LakeError when the disk refuses."""
         attributes = orjson.dumps(message.attributes)
@@ -244,6 +272,9 @@ class Spool:
             self._count(newest, message.due_us, message.readings, len(record))
             self.last_due_us = max(self.last_due_us, message.due_us)
             self.next_ordinal += 1
+            if newest.records == 1:
+                for segment in list(self._segments):
+                    self._discard_if_done(segment)
             self._is_dirty = True
             self._drop_excess()
 
@@ -259,7 +290,6 @@ class Spool:
         return _Segment(self.folder / f"{first:020d}.seg", first)
 
     def _roll(self) -> _Segment:
-        before = self._segments[-1]
         segment = self._new_segment(self.next_ordinal)
         handle = _open_for_append(segment.path)
         try:
@@ -269,11 +299,12 @@ class Spool:
         os.close(self._handle)
         self._handle = handle
         self._segments.append(segment)
-        self._discard_if_done(before)
         return segment
 
     def _discard_if_done(self, segment: _Segment) -> None:
-        if segment.waiting or segment is self._segments[-1]:
+        newest = self._segments[-1]
+        # Until the newest segment has a message, the one before it holds the newest message.
+        if segment.waiting or segment is newest or not newest.records:
             return
         self._forget(segment)
 

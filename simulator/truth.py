@@ -31,7 +31,8 @@ sampled, whatever happened to the readings afterwards.
 
 `run.json`: schema, config_digest, config, seed, start, end, complete, totals.
 
-The folder appears whole by rename; a run of the same start and configuration replaces it.
+The folder appears whole by rename; a run of the same start and configuration replaces it. What a
+writer that was killed had moved aside comes back with the next run that is written.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ami_contract.errors import LakeError
+from ami_store.files import REPLACED_PREFIX, fsync_folder, recover_folder, replace_folder
 from simulator.backhaul import Fault
 from simulator.config import SimulationConfig
 from simulator.load import Floats, Times
@@ -353,15 +355,10 @@ def write_truth(
             },
         }
         _write_text(partial / "run.json", json.dumps(summary, indent=2) + "\n")
-        _sync_folder(partial)
-        if final.exists():
-            old = folder / f".{name}.{os.getpid()}.old"
-            final.rename(old)
-            partial.rename(final)
-            shutil.rmtree(old)
-        else:
-            partial.rename(final)
-        _sync_folder(folder)
+        fsync_folder(partial)
+        for aside in folder.glob(f"{REPLACED_PREFIX}run-*"):
+            recover_folder(folder / aside.name.removeprefix(REPLACED_PREFIX))
+        replace_folder(partial, final)
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
         raise LakeError(f"truth cannot be written to {final}: {error.strerror}") from error
@@ -392,11 +389,3 @@ def _write_text(path: Path, text: str) -> None:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -61,7 +61,7 @@ def test_the_day_before_is_a_local_day() -> None:
 
 def test_without_matplotlib_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(SettingsError, match=r"install the extra `plot`: pip install 'ami-ana"):
+    with pytest.raises(SettingsError, match=r"not installed; run .*'\.\[plot\]'"):
         check_target(Path("x.png"))
 
 

@@ -28,7 +28,8 @@ def message(number: int, due_s: float | None = None, size: int = 0) -> Message:
     due_s = float(number) if due_s is None else due_s
     reading = {"meter_id": "m1", "seq": number, "event_ts": "t", "pad": "x" * size}
     data = orjson.dumps([reading])
-    return Message(data, {"content_type": "application/json"}, 1, round(due_s * 1e6))
+    attributes = {"content_type": "application/json", "batch_id": str(number)}
+    return Message(data, attributes, 1, round(due_s * 1e6))
 
 
 def taken(spool: Spool) -> list[int]:
@@ -279,6 +280,33 @@ def test_full_speed_waits_for_room_instead_of_dropping(
     forward.flush()
     forward.close()
     assert [m.due_us // 1_000_000 for m in inner.messages] == list(range(50))
+
+
+@pytest.mark.parametrize("bound", [{"max_age_s": 20.0}, {"max_bytes": 20_000}])
+def test_a_live_run_that_catches_up_waits_for_room_and_one_on_time_does_not(
+    tmp_path: Path, bound: dict[str, float]
+) -> None:
+    inner = Flaky()
+    inner.is_away = True
+    forward = StoreAndForward(inner, Spool(tmp_path / "s", **bound), waits_when_late=True)
+    begun_s = time.time() - 3600
+    producer = threading.Thread(
+        target=lambda: [forward.publish(message(n, begun_s + n, 1_000)) for n in range(200)]
+    )
+    producer.start()
+    time.sleep(0.3)
+    assert producer.is_alive()
+    assert forward.counters().overflowed == 0
+    inner.is_away = False
+    producer.join(timeout=20)
+    forward.flush()
+    assert [orjson.loads(m.data)[0]["seq"] for m in inner.messages] == list(range(200))
+    # Meters do not wait for the network.
+    inner.is_away = True
+    for number in range(200):
+        forward.publish(message(number, time.time() + number, 1_000))
+    assert forward.counters().overflowed > 0
+    forward.close()
 
 
 def test_overflow_stands_in_summary_and_truth(tmp_path: Path) -> None:
