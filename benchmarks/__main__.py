@@ -16,7 +16,9 @@ from typing import Final
 from ami_contract.errors import AmiError, SettingsError
 from ami_store.files import write_bytes
 from benchmarks import surroundings
-from benchmarks.definition import Benchmark
+from benchmarks.claims import in_step, pages
+from benchmarks.definition import Benchmark, Metric
+from benchmarks.plots import pictures
 from benchmarks.report import NOT_MEASURED, render, shown_target, table_rows, text_table
 from benchmarks.results import Document, Origin, load, merged, save
 from benchmarks.runner import Outcome, run
@@ -99,11 +101,15 @@ def main(arguments: Sequence[str], benchmarks: Sequence[Benchmark] = BENCHMARKS)
 def listing(benchmarks: Sequence[Benchmark]) -> str:
     """One line per figure: id, target with unit, runs."""
     return "\n".join(
-        f"{metric.id:34} {shown_target(metric.target.value, metric.target.direction):>12} "
+        f"{metric.id:34} {_target(metric):>12} "
         f"{metric.unit:14} {f'{b.runs} runs' if b.measure else NOT_MEASURED}"
         for b in benchmarks
         for metric in b.metrics
     )
+
+
+def _target(metric: Metric) -> str:
+    return shown_target(metric.target.value, metric.target.direction) if metric.target else ""
 
 
 def _measure(options: argparse.Namespace, benchmarks: Sequence[Benchmark]) -> int:
@@ -117,7 +123,7 @@ def _measure(options: argparse.Namespace, benchmarks: Sequence[Benchmark]) -> in
         )
     output = options.output or (None if options.quick else RESULTS)
     page = options.page or (PAGE if output == RESULTS else None)
-    commit, dirty = surroundings.commit(ROOT, (RESULTS, PAGE))
+    commit, dirty = surroundings.commit(ROOT, (RESULTS, PAGE.parent, ROOT / "README.md"))
     origin = Origin(
         machine=surroundings.machine(options.work),
         versions=surroundings.versions(),
@@ -165,6 +171,21 @@ def _start(output: Path | None, origin: Origin, *, keep: bool) -> Document:
 def _write_page(page: Path, document: Document, benchmarks: Sequence[Benchmark]) -> None:
     write_bytes(page, render(document, benchmarks).encode())
     _say(f"wrote {page}")
+    for name, picture in pictures(document).items():
+        (page.parent / "img").mkdir(exist_ok=True)
+        write_bytes(page.parent / "img" / name, picture)
+    if page == PAGE:
+        for told in pages(ROOT):
+            _keep_in_step(told, document)
+
+
+def _keep_in_step(page: Path, document: Document) -> None:
+    """Renew the figures that a page of the documentation quotes."""
+    before = page.read_text(encoding="utf-8")
+    after = in_step(before, document)
+    if after != before:
+        write_bytes(page, after.encode())
+        _say(f"renewed figures in {page}")
 
 
 def _say(line: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -106,6 +107,14 @@ def make_backlog(
     ]
     last = max(message.publish_time for message in messages)
     return Backlog(messages, summary.published, last + timedelta(seconds=1))
+
+
+def endless(backlog: Backlog, readings: int) -> Iterator[Message]:
+    """The messages of a backlog again and again, each under an id of its own."""
+    numbers = itertools.count()
+    for _ in range(readings // backlog.readings):
+        for message in backlog.messages:
+            yield message._replace(message_id=str(next(numbers)))
 
 
 class MemorySource:

@@ -62,13 +62,13 @@ class Metric:
     Attributes:
         id: dotted name, `subject.variant.quantity_unit`.
         unit: of its values; `ratio` where there is none.
-        target: what it should reach.
+        target: what it should reach; None: it stands beside others for comparison.
         description: what exactly is measured and what is left out.
     """
 
     id: str
     unit: str
-    target: Target
+    target: Target | None
     description: str
 
 
@@ -95,7 +95,7 @@ class Benchmark:
     """Figures that are measured together, so that their ratios come from one run.
 
     Attributes:
-        metrics: the figures.
+        metrics: the figures; a quick measurement may leave some out.
         runs: how often it is measured unless said otherwise.
         measure: gives the values; None: declared, not measured yet.
     """

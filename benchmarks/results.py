@@ -98,8 +98,8 @@ def merged(
         "not_measured": {
             name: {
                 "unit": metric.unit,
-                "target": metric.target.value,
-                "direction": metric.target.direction.value,
+                "target": metric.target.value if metric.target else None,
+                "direction": metric.target.direction.value if metric.target else None,
             }
             for name, metric in declared.items()
             if name not in results and name not in failures

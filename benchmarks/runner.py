@@ -25,7 +25,7 @@ class Summary:
         unit: of all values here.
         min, median, max: over the runs.
         runs: how many.
-        target: what it should reach.
+        target: what it should reach; None: nothing.
         direction: `at_least` or `at_most` that target.
     """
 
@@ -35,8 +35,8 @@ class Summary:
     median: float
     max: float
     runs: int
-    target: float
-    direction: str
+    target: float | None
+    direction: str | None
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,8 @@ def summarise(metric: Metric, values: Sequence[float]) -> Summary:
         median=median,
         max=_rounded(max(values)),
         runs=len(values),
-        target=metric.target.value,
-        direction=metric.target.direction.value,
+        target=metric.target.value if metric.target else None,
+        direction=metric.target.direction.value if metric.target else None,
     )
 
 
@@ -92,13 +92,16 @@ def run(
     """
     metrics = [metric for metric in benchmark.metrics if wanted(metric.id)]
     count = runs or (1 if quick else benchmark.runs)
-    label = ", ".join(metric.id for metric in metrics)
+    more = f" and {len(metrics) - 3} more" if len(metrics) > 3 else ""
+    label = ", ".join(metric.id for metric in metrics[:3]) + more
     measured: list[Mapping[str, float]] = []
     try:
         work.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="bench-", dir=work) as folder:
             report(f"{label}: preparing")
             for values in _measurements(benchmark, Context(quick, Path(folder)), count):
+                if quick:
+                    metrics = [metric for metric in metrics if metric.id in values]
                 measured.append({metric.id: _value(values, metric) for metric in metrics})
                 report(f"{label}: run {len(measured)}/{count}")
     except Exception as error:

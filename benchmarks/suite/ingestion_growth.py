@@ -11,10 +11,9 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -24,7 +23,14 @@ import psutil
 
 from ami_contract.lake import DataDir
 from beam_jobs.elements import Message
-from benchmarks.backlog import Backlog, MemorySource, drain, drain_memory, make_backlog
+from benchmarks.backlog import (
+    Backlog,
+    MemorySource,
+    drain,
+    drain_memory,
+    endless,
+    make_backlog,
+)
 from benchmarks.definition import (
     Benchmark,
     BenchmarkError,
@@ -34,6 +40,7 @@ from benchmarks.definition import (
     at_most,
     measured,
 )
+from benchmarks.processes import in_own_process
 
 _LONG_READINGS: Final = 20_000_000
 _QUICK_LONG_READINGS: Final = 500_000
@@ -42,15 +49,6 @@ _BLOCK_READINGS: Final = 500_000
 _BAD_READINGS: Final = 500_000
 _QUICK_READINGS: Final = 50_000
 _REPEATS: Final = 5
-_LONGEST_S: Final = 900
-
-
-def endless(backlog: Backlog, readings: int) -> Iterator[Message]:
-    """The messages of a backlog again and again, each under an id of its own."""
-    numbers = itertools.count()
-    for _ in range(readings // backlog.readings):
-        for message in backlog.messages:
-            yield message._replace(message_id=str(next(numbers)))
 
 
 def long_run(readings: int, folder: Path) -> dict[str, float]:
@@ -94,7 +92,7 @@ def measure_growth(context: Context) -> Measurements:
         drain_memory(backlogs[0].messages, backlogs[0].now, DataDir(lake / "warm-up"))
         costs_ns = [cost_ns(backlog, lake / str(backlog.readings)) for backlog in backlogs]
         shutil.rmtree(lake)
-        found = _in_own_process(readings, context.work)
+        found = in_own_process(__name__, readings, context.work)
         shutil.rmtree(context.work / "lake", ignore_errors=True)
         yield {
             "ingest.growth.memory_ratio": found["second_half_bytes"] / found["first_half_bytes"],
@@ -113,15 +111,6 @@ def cost_ns(backlog: Backlog, root: Path) -> float:
         _, cost = measured(partial(drain_memory, backlog.messages, backlog.now, data))
         costs.append(cost.cpu_s / backlog.readings * 1e9)
     return min(costs)
-
-
-def _in_own_process(readings: int, folder: Path) -> dict[str, float]:
-    command = [sys.executable, "-m", __name__, str(readings), str(folder)]
-    done = subprocess.run(command, capture_output=True, timeout=_LONGEST_S, check=False)
-    if done.returncode:
-        raise BenchmarkError(f"the long run failed: {done.stderr.decode()[-500:]}")
-    found: dict[str, float] = json.loads(done.stdout)
-    return found
 
 
 def _out_of_range(reading: dict[str, Any]) -> dict[str, Any]:

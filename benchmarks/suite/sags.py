@@ -2,24 +2,18 @@
 
 What is timed is the compiled SQL of the models that only sags need, from readings to low runs, each
 into a table, in DuckDB with the settings of `dbt_ami/profiles.yml`. The order of `seq` in epochs
-and hours, which every mart needs, stands ready. Growth is measured in processes of its own:
-
-    python -m benchmarks.suite.sags LAKE
+and hours, which every mart needs, stands ready. Growth, and what a user would pick instead, are
+measured in processes of their own.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import duckdb
 
@@ -38,12 +32,14 @@ from benchmarks.definition import (
     at_most,
     measured,
 )
+from benchmarks.peers import sags as peer_sags
 from benchmarks.peers.tutorial_sag import ISLANDS_SQL
+from benchmarks.processes import in_own_process, peer
 from benchmarks.simulated_lake import FleetRun, compact_all, land_run, repeat_hours
+from benchmarks.suite.growth import growth_id, growth_metrics
+from benchmarks.tasks import detect_sags
+from benchmarks.tasks.detect_sags import MODELS, compiled_models, detect, make_table, warehouse
 from simulator.config import load_config
-
-MODELS: Final = ("int_low_readings", "int_low_neighbours", "int_low_runs")
-"""What only sags need, in the order of building."""
 
 SCAN_SQL: Final = """
 select meter_id, pole_id, seq, event_ts, voltage_v
@@ -55,17 +51,12 @@ _START: Final = datetime(2026, 3, 1, tzinfo=UTC)
 _SIMULATED_HOURS: Final = 2
 _HOURS: Final = 12
 _GROWTH_HOURS: Final = (3, 28)
-_SMALL: Final = timedelta(seconds=1000)
+_METERS: Final = 1000
+_SIZES: Final = tuple(10**n for n in range(4, 9))
+_PEERS_UP_TO: Final = 10**7
 _QUICK_POLES: Final = 10
 _REPEATS: Final = 3
-_LONGEST_S: Final = 1800
-_STATUS: Final = Path("/proc/self/status")
 _MEMORY_BYTES: Final = 2_000_000_000
-_SETTINGS: Final = {
-    "memory_limit": "2GB",
-    "threads": 2,
-    "preserve_insertion_order": False,
-}
 
 
 def make_lake(data: DataDir, span: timedelta, count: int, *, poles: int | None) -> int:
@@ -102,36 +93,6 @@ def build_models(data: DataDir) -> None:
         BenchmarkError: dbt failed; with its last lines.
     """
     run_dbt(data, "run", "--select", f"+{MODELS[-1]}")
-
-
-def compiled_models(data: DataDir) -> dict[str, str]:
-    """SQL of `MODELS` as dbt compiled it for this lake."""
-    manifest = json.loads((data.root / "target" / "manifest.json").read_bytes())
-    compiled = data.root / "target" / "compiled" / "ami"
-    return {
-        name: (compiled / manifest["nodes"][f"model.ami.{name}"]["original_file_path"]).read_text()
-        for name in MODELS
-    }
-
-
-@contextmanager
-def warehouse(data: DataDir) -> Iterator[duckdb.DuckDBPyConnection]:
-    """The lake's warehouse, with the settings that dbt runs with."""
-    config = _SETTINGS | {"temp_directory": str(data.root / "spill")}
-    with duckdb.connect(str(data.warehouse), config=config) as con:
-        con.execute("SET TimeZone = 'UTC'")
-        yield con
-
-
-def make_table(con: duckdb.DuckDBPyConnection, name: str, query: str) -> None:
-    """Replace the table `name` by the rows of `query`."""
-    con.execute(f"CREATE OR REPLACE TABLE {name} AS {query}")
-
-
-def detect(con: duckdb.DuckDBPyConnection, models: dict[str, str]) -> None:
-    """Build the models of `compiled_models` anew."""
-    for name, query in models.items():
-        make_table(con, name, query)
 
 
 def check_same_sags(con: duckdb.DuckDBPyConnection) -> None:
@@ -180,59 +141,109 @@ def measure_ratios(context: Context) -> Measurements:
             }
 
 
-def measure_growth(context: Context) -> Measurements:
-    """Cost per reading of the largest lake over that of a tenth, fixed cost, and peak memory.
+def growth_lakes(work: Path, *, quick: bool) -> dict[int, tuple[DataDir, int]]:
+    """Lakes of about so many readings (powers of ten), with how many they hold exactly.
 
-    Raises:
-        BenchmarkError: dbt or a measurement failed.
+    When `quick` the three largest only, with a tenth of the meters and fewer hours.
     """
-    quick = context.quick
     poles = _QUICK_POLES if quick else None
     some, most = (2, 4) if quick else _GROWTH_HOURS
-    lakes = [DataDir(context.work / name) for name in ("small", "some", "most")]
-    span = timedelta(hours=_SIMULATED_HOURS)
-    readings = [
-        make_lake(lakes[0], _SMALL, 1, poles=poles),
-        0,
-        make_lake(lakes[2], span, most, poles=poles),
-    ]
-    readings[1] = linked_lake(lakes[1], lakes[2], some)
-    for data in lakes:
-        build_models(data)
-    while True:
-        found = [_in_own_process(data) for data in lakes]
-        small, medium, large = (f["cpu_s"] / n for f, n in zip(found, readings, strict=True))
-        yield {
-            "sag.growth.cost_ratio": large / medium,
-            "sag.growth.fixed_ms": (small - large) * readings[0] * 1000,
-            "sag.growth.memory_bytes": found[-1]["peak_bytes"],
-        }
-
-
-def _in_own_process(data: DataDir) -> dict[str, float]:
-    command = [sys.executable, "-m", __name__, str(data.root)]
-    done = subprocess.run(command, capture_output=True, timeout=_LONGEST_S, check=False)
-    if done.returncode:
-        raise BenchmarkError(f"the detection failed: {done.stderr.decode()[-500:]}")
-    found: dict[str, float] = json.loads(done.stdout)
+    found = {}
+    for size in _SIZES[2:3] if quick else _SIZES[:3]:
+        data = DataDir(work / str(size))
+        span = timedelta(seconds=size / _METERS)
+        found[size] = (data, make_lake(data, span, 1, poles=poles))
+    medium, large = (DataDir(work / str(size)) for size in _SIZES[3:])
+    readings = make_lake(large, timedelta(hours=_SIMULATED_HOURS), most, poles=poles)
+    found[_SIZES[3]] = (medium, linked_lake(medium, large, some))
+    found[_SIZES[4]] = (large, readings)
     return found
 
 
-def detect_once(data: DataDir) -> dict[str, Any]:
-    """CPU time (s) of one detection, the least of some, and this process's peak memory (bytes)."""
-    models = compiled_models(data)
+def measure_growth(context: Context) -> Measurements:
+    """Cost by size of the lake, ours and of peers up to ten million readings; growth and memory.
+
+    Raises:
+        BenchmarkError: dbt or a measurement failed, or a peer found other events.
+    """
+    lakes = growth_lakes(context.work, quick=context.quick)
+    for data, _ in lakes.values():
+        build_models(data)
+    theirs = context.work / "theirs.parquet"
+    while True:
+        ours = {
+            size: in_own_process(detect_sags.__name__, data.root)
+            for size, (data, _) in lakes.items()
+        }
+        found = _points("sag", ours)
+        for engine in peer_sags.ENGINES:
+            costs = {}
+            for size in (size for size in lakes if size <= _PEERS_UP_TO):
+                data = lakes[size][0]
+                files = data.readings / "*/*/readings-*.parquet"
+                repeats = _REPEATS if size < _PEERS_UP_TO else 1
+                costs[size] = peer(peer_sags.__name__, engine, files, theirs, repeats)
+                check_same_events(engine, theirs, data)
+            found |= _points(f"sag_{engine}", costs)
+            found[f"sag.ratio_{engine}"] = (
+                costs[_PEERS_UP_TO]["cpu_s"] / ours[_PEERS_UP_TO]["cpu_s"]
+            )
+        small, medium, large = (ours[size]["cpu_s"] / lakes[size][1] for size in _SIZES[2:])
+        if context.quick:  # the lakes are smaller than the points' ids say
+            found = {name: value for name, value in found.items() if name.startswith("sag.")}
+        yield found | {
+            "sag.growth.cost_ratio": large / medium,
+            "sag.growth.fixed_ms": (small - large) * lakes[_SIZES[2]][1] * 1000,
+            "sag.growth.memory_bytes": ours[_SIZES[-1]]["memory_bytes"],
+        }
+
+
+def _points(curve: str, costs: dict[int, dict[str, float]]) -> dict[str, float]:
+    return {
+        growth_id(curve, size, quantity): value
+        for size, cost in costs.items()
+        for quantity, value in cost.items()
+    }
+
+
+def check_same_events(engine: str, theirs: Path, data: DataDir) -> None:
+    """Raise BenchmarkError unless a peer's events are the platform's low runs of 5 s and more."""
+    columns = "meter_id, pole_id, first_seq, last_seq, start_ts, end_ts, sample_count"
     with warehouse(data) as con:
-        costs = [measured(partial(detect, con, models))[1] for _ in range(_REPEATS)]
-    # The peak of `getrusage` survives exec: it would be that of the process that simulated.
-    [line] = [text for text in _STATUS.read_text().splitlines() if text.startswith("VmHWM")]
-    peak_bytes = int(line.split()[1]) * 1024
-    return {"cpu_s": min(cost.cpu_s for cost in costs), "peak_bytes": peak_bytes}
+        con.execute(
+            f"""
+            CREATE TEMP TABLE ours AS
+            SELECT {columns}, min_voltage_v FROM int_low_runs
+            WHERE last_seq - first_seq + 1 >= 5 AND sample_count >= 2
+            """
+        )
+        con.execute(f"CREATE TEMP TABLE theirs AS SELECT {columns}, min_voltage_v FROM '{theirs}'")
+        row = con.execute(
+            """
+            SELECT
+                (SELECT count(*) FROM ours),
+                (SELECT count(*) FROM theirs),
+                (SELECT count(*) FROM (FROM ours EXCEPT ALL FROM theirs))
+            """
+        ).fetchone()
+    assert row is not None
+    if row[0] != row[1] or row[2]:
+        raise BenchmarkError(
+            f"{engine} finds {row[1]} events of {row[0]}; {row[2]} of ours are not among them"
+        )
 
 
 _LAKE: Final = (
     "43 million readings of 1 000 meters in 12 sorted, deduplicated hours (two simulated, ten "
     "copies of them)"
 )
+
+_ENGINES: Final = {
+    "duckdb": "DuckDB alone, `lag` over all readings",
+    "clickhouse": "ClickHouse (chDB), `lagInFrame` over all readings",
+    "polars": "Polars, `shift` over all readings, streaming engine",
+    "pandas": "pandas, `shift` over all readings",
+}
 
 RATIOS: Final = Benchmark(
     (
@@ -278,10 +289,27 @@ GROWTH: Final = Benchmark(
             at_most(_MEMORY_BYTES),
             "peak resident memory of the process that detects sags in 100 million readings.",
         ),
+        *(
+            Metric(
+                f"sag.ratio_{engine}",
+                "ratio",
+                at_least(1),
+                f"CPU time of {what} (`benchmarks/peers/sags.py`) over that of sag detection on "
+                "the same 11 million readings; the events are the same.",
+            )
+            for engine, what in _ENGINES.items()
+        ),
+        *growth_metrics("sag", _SIZES, "sag detection (1e7: 11 million; hour files)."),
+        *(
+            metric
+            for engine, what in _ENGINES.items()
+            for metric in growth_metrics(
+                f"sag_{engine}",
+                [size for size in _SIZES if size <= _PEERS_UP_TO],
+                f"the same events by {what}.",
+            )
+        ),
     ),
-    runs=3,
+    runs=2,
     measure=measure_growth,
 )
-
-if __name__ == "__main__":
-    print(json.dumps(detect_once(DataDir(Path(sys.argv[1])))))

@@ -46,7 +46,7 @@ from benchmarks.simulated_lake import FleetRun, compact_all, land_rows, stored_t
 from simulator.config import load_config
 from simulator.fleet import registry_table
 
-_START: Final = datetime(2026, 3, 1, tzinfo=UTC)
+START: Final = datetime(2026, 3, 1, tzinfo=UTC)
 _POLES: Final = 20
 _DAYS: Final = 60
 _QUICK_DAYS: Final = 25
@@ -128,7 +128,7 @@ def prepare(data: DataDir, days: int) -> list[str]:
     overrides = {"poles": _POLES, "meters": 5, "sample_hz": 1 / 300, "batch_interval_s": 900}
     config = load_config(FLEET, overrides)
     for day in range(days):
-        begins = _START + timedelta(days=day)
+        begins = START + timedelta(days=day)
         run = FleetRun(config, begins, begins + timedelta(days=1))
         rows = pa.concat_tables([stored_table(arrived) for arrived in run.arrivals()])
         land_rows(data, f"day-{day:03d}", rows)
@@ -182,7 +182,7 @@ def _wait_for(base: str, process: subprocess.Popen[bytes]) -> None:
             raise BenchmarkError(
                 f"ami api does not answer at {base}; see api.log in the work folder"
             )
-        time.sleep(0.2)
+        time.sleep(0.02)
 
 
 def summaries(poles: Sequence[str], start: datetime, end: datetime) -> Ask:
@@ -273,7 +273,7 @@ def measure_memory(context: Context) -> Measurements:
     settled_s, seconds = (20, 60) if context.quick else (60, 660)
     data = DataDir(context.work / "data")
     poles = prepare(data, _MEMORY_DAYS)
-    end = _START + timedelta(days=_MEMORY_DAYS - 1)
+    end = START + timedelta(days=_MEMORY_DAYS - 1)
     ask = summaries(poles, end - timedelta(days=_MEMORY_DAYS - 2), end)
     while True:
         with (
@@ -297,7 +297,7 @@ def measure(context: Context) -> Measurements:
     seconds = 3 if context.quick else _SECONDS
     data = DataDir(context.work / "data")
     poles = prepare(data, days)
-    end = _START + timedelta(days=days - 1)
+    end = START + timedelta(days=days - 1)
     start = end - timedelta(days=min(_ASKED_DAYS, days - 2))
 
     summary, window = summaries(poles, start, end), windows(poles, end)

@@ -7,15 +7,14 @@ compacted, dbt makes the events, the warehouse is published. Everything it start
 from __future__ import annotations
 
 import json
-import os
 import resource
-import subprocess
 import sys
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from ami_cli.instance import instance_environment
+from ami_cli.processes import ami_command
 from ami_contract.lake import HOUR, DataDir, floor_hour
 from ami_contract.settings import load_settings
 from benchmarks import one_tick
@@ -28,6 +27,7 @@ from benchmarks.definition import (
     Metric,
     at_most,
 )
+from benchmarks.processes import clean_environment, output_of
 from benchmarks.simulated_lake import FleetRun, land_run
 from simulator.config import load_config
 
@@ -35,7 +35,6 @@ _LANDED_BEFORE: Final = timedelta(minutes=40)
 _INTERVAL: Final = timedelta(minutes=5)
 _RUNS: Final = 3
 _QUICK_POLES: Final = 10
-_LONGEST_S: Final = 900
 
 
 def measure(context: Context) -> Measurements:
@@ -48,20 +47,18 @@ def measure(context: Context) -> Measurements:
     data = DataDir(context.work / "lake")
     data.root.mkdir()
     hour = floor_hour(datetime.now(UTC)) - HOUR
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("AMI_", "PUBSUB_"))}
     settings = load_settings().model_copy(update={"data_dir": data.root})
-    environment |= instance_environment(settings)
+    environment = clean_environment(**instance_environment(settings))
     landed_until = hour + _LANDED_BEFORE
     land_run(data, FleetRun(config, hour - HOUR, landed_until))
-    _run(["-m", "ami_cli.main", "build"], environment)
+    output_of(ami_command("build"), environment)
     while True:
         land_run(data, FleetRun(config, landed_until, landed_until + _INTERVAL))
         landed_until += _INTERVAL
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         begun = time.perf_counter()
-        said = json.loads(
-            _run(["-m", one_tick.__name__, hour.isoformat()], environment).splitlines()[-1]
-        )
+        command = [sys.executable, "-m", one_tick.__name__, hour.isoformat()]
+        said = json.loads(output_of(command, environment).splitlines()[-1])
         wall_s = time.perf_counter() - begun
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         if not said["success"]:
@@ -71,20 +68,6 @@ def measure(context: Context) -> Measurements:
             "tick.sags.cpu_s": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
             "tick.definitions.cpu_s": said["definitions_cpu_s"],
         }
-
-
-def _run(arguments: list[str], environment: dict[str, str]) -> str:
-    done = subprocess.run(
-        [sys.executable, *arguments],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=_LONGEST_S,
-        check=False,
-    )
-    if done.returncode:
-        raise BenchmarkError(f"{' '.join(arguments)} failed: {(done.stdout + done.stderr)[-800:]}")
-    return done.stdout
 
 
 SAGS: Final = Benchmark(

@@ -140,3 +140,11 @@ def test_measured_gives_result_and_times_of_an_action() -> None:
     assert result == 2_666_646_666_700_000
     assert cost.cpu_s > 0
     assert 0 < cost.wall_s < 30
+
+
+def test_a_quick_measurement_may_leave_figures_out_and_a_whole_one_may_not(tmp_path: Path) -> None:
+    some = Benchmark((RATE, SHARE), 1, giving({"a.rate": 1.0}))
+    assert set(run_it(some, tmp_path, quick=True)[0].results) == {"a.rate"}
+    whole = run_it(some, tmp_path)[0]
+    assert whole.results == {}
+    assert "it gave no value for a.ratio" in whole.failures["a.rate"]
