@@ -172,7 +172,9 @@ def rss_mb(process: subprocess.Popen[bytes]) -> float:
     return psutil.Process(process.pid).memory_info().rss / 2**20
 
 
-@pytest.mark.parametrize("trouble", ["full disk", "read-only"])
+@pytest.mark.parametrize(
+    "trouble", ["full disk", pytest.param("read-only", marks=pytest.mark.slow)]
+)
 def test_the_ingest_waits_and_carries_on_by_itself(
     volume: Volume, platform: Platform, trouble: str
 ) -> None:

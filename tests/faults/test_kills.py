@@ -77,7 +77,7 @@ class Story:
         )
 
 
-EIGHT = Story(8, 8, timedelta(hours=2), timedelta(hours=1), 40, 20)
+TWO = Story(8, 2, timedelta(hours=1), timedelta(minutes=30), 40, 20)
 # About five minutes on two cores.
 FIFTY = Story(50, 50, timedelta(hours=26), timedelta(hours=24), 200, 3)
 
@@ -172,7 +172,7 @@ def pairs(table: pa.Table) -> set[tuple[str, int]]:
 @pytest.fixture(
     scope="module",
     params=[
-        pytest.param(EIGHT, id="8 kills"),
+        pytest.param(TWO, id="2 kills"),
         pytest.param(FIFTY, id="50 kills", marks=[pytest.mark.slow, pytest.mark.timeout(1800)]),
     ],
 )
@@ -186,7 +186,7 @@ def survived(
         publish_and_kill(platform, story)
         stored, archived = landed_readings(platform.data), archived_readings(platform.data)
         build = platform.start("build")
-        wait_until(lambda: runs_dbt(build))
+        wait_until(lambda: runs_dbt(build), 200)
         kill(build)
         assert platform.run("build", timeout_s=600) == 0
         yield Survived(platform, story, stored, archived)

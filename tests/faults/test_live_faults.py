@@ -182,6 +182,7 @@ def rows_of(data: DataDir, table: str) -> list[tuple[object, ...]]:
     return query(data, f"SELECT * FROM {table} ORDER BY ALL").rows
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_killed_run_is_repeated_and_goes_on_when_all_of_dagster_is_killed(
     tmp_path: Path,

@@ -109,6 +109,17 @@ class Platform:
         self.server.received.clear()
         return found
 
+    def failing_rows(self, run: dg.DagsterRun, model: str) -> list[tuple[object, object]]:
+        """Broken rule and lowest voltage [V] of what the failed checks of a model show."""
+        kind = dg.DagsterEventType.ASSET_CHECK_EVALUATION
+        found = []
+        for entry in self.instance.all_logs(run.run_id, of_type=kind):
+            evaluation = entry.get_dagster_event().asset_check_evaluation_data
+            if not evaluation.passed and evaluation.asset_key == dg.AssetKey(model):
+                for record in evaluation.metadata["failing_rows"].records:
+                    found.append((record.data["broken_rule"], record.data["min_voltage_v"]))
+        return found
+
     def events(self) -> list[tuple[object, ...]]:
         """What readers see of the events: meter, duration [s], lowest voltage [V]."""
         sql = "SELECT meter_id, duration_s, min_voltage_v FROM voltage_events ORDER BY ALL"
@@ -180,12 +191,12 @@ def test_the_command_that_the_check_names_brings_exactly_that_hour_back(
     assert list(quarantined(platform.data)) == []
 
     [hourly] = [s for s in schedules() if s.name == "hours_hourly"]
-    context = dg.build_schedule_context(
+    with dg.build_schedule_context(
         instance=platform.instance,
         scheduled_execution_time=NOW,
         resources={"lake": ClockedLake(data_dir=str(platform.data.root), at=NOW.isoformat())},
-    )
-    [request] = hourly(context)
+    ) as context:
+        [request] = hourly(context)
     assert Stretch.of_tags(request.tags) == Stretch(SECOND, SECOND)
 
     run = platform.run("refresh_hours", dict(request.tags))
@@ -208,6 +219,7 @@ def test_rows_that_fail_a_data_test_are_published_by_no_run(platform: Platform) 
     logs = platform.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
     assert "Got " in str(logs)
     assert "\\x1b" not in str(logs)
+    assert platform.failing_rows(run, "voltage_events") == [("min_voltage_pu >= 0", -203.0)]
     assert platform.events() == GOOD_EVENTS
     assert platform.told() == [("run_failed", "alert", ["detect_sags"])]
 

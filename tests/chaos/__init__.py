@@ -1,0 +1,1 @@
+"""Faults injected at random into a running platform, and a verdict on what it did with them."""
