@@ -57,6 +57,20 @@ VM_BOOT_GB: Final = 20
 VM_DATA_GB: Final = 20
 
 
+class ScenarioError(SettingsError):
+    """A value that no scenario can have.
+
+    Attributes:
+        field: of `Scenario`.
+        said: its value, and which values there are.
+    """
+
+    def __init__(self, field: str, value: object, wanted: str) -> None:
+        super().__init__(f"{field}={value}: {wanted}")
+        self.field = field
+        self.said = f"{value}: {wanted}"
+
+
 @dataclass(frozen=True)
 class Scenario:
     """What is run.
@@ -78,6 +92,9 @@ class Scenario:
         slots: reserved BigQuery slots that replace the price by bytes; 0: by bytes.
         api_requests_per_day: questions to the API.
         dashboard_hours_per_day: hours in which somebody looks at the dashboard.
+
+    Raises:
+        ScenarioError: a value is out of bounds; names its field.
     """
 
     meters: int = 1000
@@ -100,15 +117,15 @@ class Scenario:
     def __post_init__(self) -> None:
         for name in ("meters", "hz", "days", "meters_per_pole", "batch_s", "messages_per_request"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
-                raise SettingsError(f"{name}={getattr(self, name)}: a number above 0")
+                raise ScenarioError(name, getattr(self, name), "a number above 0")
         for name in (
             "keep_days", "archive_days", "nearline_days", "tick_minutes", "slots",
             "api_requests_per_day", "dashboard_hours_per_day",
         ):  # fmt: skip
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
-                raise SettingsError(f"{name}={getattr(self, name)}: 0 or more")
+                raise ScenarioError(name, getattr(self, name), "0 or more")
         if self.archive_minutes not in (1, 5):
-            raise SettingsError(f"archive_minutes={self.archive_minutes}: 1 or 5")
+            raise ScenarioError("archive_minutes", self.archive_minutes, "1 or 5")
 
     @property
     def readings_per_s(self) -> float:

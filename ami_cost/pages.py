@@ -5,6 +5,7 @@ Run as `python -m ami_cost.pages`; a test compares the pages with the code.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -171,7 +172,7 @@ def decades(_: Prices, measured: Measured) -> str:
                 _scaled(sent / scenario.readings_per_message * rate, "B/s"),
                 f"{workers_needed(scenario, measured):,}",
                 f"{workers_needed(loads, measured):,}",
-                f"{max(1, -(-again // 1)):,.0f}",
+                f"{max(1, math.ceil(again)):,}",
                 _scaled(rate * row_bytes(), "B/s"),
                 _scaled(scenario.readings_per_day * row_bytes(), "B"),
                 f"{scenario.poles * 288:,}",

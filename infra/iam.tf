@@ -181,20 +181,11 @@ resource "google_secret_manager_secret_iam_member" "dagster_reads_database_url" 
 
 # Timers
 
-resource "google_cloud_run_v2_job_iam_member" "scheduler_runs_figures" {
-  count = local.runs_figures ? 1 : 0
+resource "google_cloud_run_v2_job_iam_member" "scheduler_starts_jobs" {
+  for_each = local.timed_jobs
 
-  location = google_cloud_run_v2_job.figures[0].location
-  name     = google_cloud_run_v2_job.figures[0].name
-  role     = "roles/run.invoker"
-  member   = local.scheduler_member
-}
-
-resource "google_cloud_run_v2_job_iam_member" "scheduler_runs_dbt" {
-  count = local.runs_dbt_by_scheduler ? 1 : 0
-
-  location = google_cloud_run_v2_job.dbt[0].location
-  name     = google_cloud_run_v2_job.dbt[0].name
+  location = google_cloud_run_v2_job.timed[each.key].location
+  name     = google_cloud_run_v2_job.timed[each.key].name
   role     = "roles/run.invoker"
   member   = local.scheduler_member
 }

@@ -1,4 +1,4 @@
-# Log-based metrics. Those of the grid read the lines that `ami figures` prints (figures.tf); the
+# Log-based metrics. Those of the grid read the lines that `ami figures` prints (timed_jobs.tf); the
 # mean of the extracted values is exact, buckets only shape heat maps.
 
 locals {

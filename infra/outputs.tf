@@ -61,7 +61,7 @@ output "dataflow_options" {
       service_account_email = google_service_account.dataflow.email
       worker_machine_type   = var.dataflow_machine_type
       max_num_workers       = tostring(var.dataflow_max_workers)
-      subnetwork            = "https://www.googleapis.com/compute/v1/${google_compute_subnetwork.this.id}"
+      subnetwork            = local.subnetwork_url
       input_subscription    = google_pubsub_subscription.ingest.id
       output_bq_table       = "${var.project_id}:${google_bigquery_dataset.this.dataset_id}.${google_bigquery_table.this["raw_meter_readings"].table_id}"
       bq_write_method       = var.bq_write_method

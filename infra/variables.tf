@@ -65,6 +65,17 @@ variable "labels" {
   }
 }
 
+variable "settings" {
+  description = "Further settings (.env.example) for API, jobs and Dagster, such as AMI_SILENT_WARN_S; those that Terraform sets itself stay."
+  type        = map(string)
+  default     = {}
+
+  validation {
+    condition     = alltrue([for name, _ in var.settings : can(regex("^AMI_[A-Z0-9_]+$", name)) && !can(regex("_(KEYS?|PASSWORD|TOKEN|URL)$", name))])
+    error_message = "Names of settings are meant, and none of a secret: it would stand in Terraform's state."
+  }
+}
+
 variable "deletion_protection" {
   description = "Whether Terraform refuses to delete tables, databases and what buckets and the dataset hold."
   type        = bool

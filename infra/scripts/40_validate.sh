@@ -33,7 +33,10 @@ query() {
 metric() {
     local start end token
     end=$(date -u +%Y-%m-%dT%H:%M:%SZ)
-    start=$(date -u -d "-$MINUTES minutes" +%Y-%m-%dT%H:%M:%SZ)
+    # Not `date -d`, which only GNU's has.
+    start=$(python3 -c '
+import sys, time
+print(time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - 60 * int(sys.argv[1]))))' "$MINUTES")
     show gcloud auth print-access-token
     [[ -n $DRY_RUN ]] || token=$(gcloud auth print-access-token)
     show curl --fail "https://monitoring.googleapis.com/v3/projects/$PROJECT/timeSeries ($1)"

@@ -38,7 +38,7 @@ wrong_call() {
 
 # The comment at the top of the script is its help.
 show_help() {
-    sed -n '2,/^[^#]/{/^#/s/^# \{0,1\}//p}' "$0"
+    sed -n '2,/^[^#]/{/^#/s/^# \{0,1\}//p;}' "$0"
     cat <<'OPTIONS'
 
 Options of all scripts:

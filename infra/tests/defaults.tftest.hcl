@@ -77,7 +77,7 @@ run "nothing_runs_until_scripts_deploy_it" {
   command = plan
 
   assert {
-    condition     = length(google_cloud_run_v2_service.api) + length(google_cloud_run_v2_service.dashboard) + length(google_cloud_run_v2_job.figures) + length(google_compute_instance.dagster) + length(google_compute_instance.edge) + length(google_sql_database_instance.dagster) + length(google_billing_budget.this) == 0
+    condition     = length(google_cloud_run_v2_service.api) + length(google_cloud_run_v2_service.dashboard) + length(google_cloud_run_v2_job.timed) + length(google_compute_instance.dagster) + length(google_compute_instance.edge) + length(google_sql_database_instance.dagster) + length(google_billing_budget.this) == 0
     error_message = "images, releases and the billing account are not known yet"
   }
 }

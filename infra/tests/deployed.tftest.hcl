@@ -56,7 +56,7 @@ run "dagster_on_a_machine" {
   command = plan
 
   assert {
-    condition     = length(google_compute_instance.dagster) == 1 && length(google_cloud_run_v2_service.dagster) == 0 && length(google_cloud_run_v2_job.dbt) == 0
+    condition     = length(google_compute_instance.dagster) == 1 && length(google_cloud_run_v2_service.dagster) == 0 && !contains(keys(google_cloud_run_v2_job.timed), "dbt")
     error_message = "there is one writer of the marts"
   }
 }
@@ -69,7 +69,7 @@ run "dagster_on_cloud_run" {
   }
 
   assert {
-    condition     = length(google_compute_instance.dagster) == 0 && length(google_cloud_run_v2_service.dagster) == 1 && length(google_cloud_run_v2_job.dbt) == 0
+    condition     = length(google_compute_instance.dagster) == 0 && length(google_cloud_run_v2_service.dagster) == 1 && !contains(keys(google_cloud_run_v2_job.timed), "dbt")
     error_message = "there is one writer of the marts"
   }
   assert {
@@ -90,11 +90,11 @@ run "dbt_by_cloud_scheduler" {
   }
 
   assert {
-    condition     = length(google_compute_instance.dagster) == 0 && length(google_cloud_run_v2_service.dagster) == 0 && length(google_cloud_run_v2_job.dbt) == 1 && google_cloud_scheduler_job.dbt[0].schedule == "8 * * * *"
+    condition     = length(google_compute_instance.dagster) == 0 && length(google_cloud_run_v2_service.dagster) == 0 && google_cloud_scheduler_job.timed["dbt"].schedule == "8 * * * *"
     error_message = "there is one writer of the marts"
   }
   assert {
-    condition     = google_cloud_run_v2_job.dbt[0].template[0].template[0].timeout == "3540s"
+    condition     = google_cloud_run_v2_job.timed["dbt"].template[0].template[0].timeout == "3540s"
     error_message = "a build must have ended before the next starts"
   }
 }

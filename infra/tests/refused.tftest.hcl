@@ -23,6 +23,15 @@ run "public_operators" {
   }
 }
 
+run "secrets_in_settings" {
+  command         = plan
+  expect_failures = [var.settings]
+
+  variables {
+    settings = { AMI_ALERT_SLACK_TOKEN = "xoxb-1" }
+  }
+}
+
 run "expiry_in_production" {
   command         = plan
   expect_failures = [var.bq_expiry_days]

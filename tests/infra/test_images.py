@@ -12,11 +12,12 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -280,8 +281,12 @@ def test_the_api_image_answers_as_another_user_and_ends_when_it_is_told(api: Ima
     with (
         api.started(**asked) as (process, log),
         httpx.Client(base_url=f"http://127.0.0.1:{port}") as client,
+        ExitStack() as idle,
     ):
         wait_until(lambda: is_answered(client, process), 30, log.read_text)
+        # One connection is kept alive after its answer, another never asks: both may idle for
+        # minutes, and neither may hold up the end.
+        idle.enter_context(socket.create_connection(("127.0.0.1", int(port))))
 
         ready = client.get("/ready")
         assert ready.status_code == httpx.codes.OK, ready.text

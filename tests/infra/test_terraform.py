@@ -191,7 +191,8 @@ def test_every_environment_variable_is_a_setting() -> None:
         "AMI_PROFILE", "AMI_PROJECT_ID", "AMI_BIGQUERY_DATASET", "AMI_BIGQUERY_LOCATION",
         "AMI_BIGQUERY_FIRST_DAY", "AMI_DATAFLOW_REGION", "AMI_DATAFLOW_JOB_NAME",
         "AMI_ARCHIVE_BUCKET", "AMI_DATAFLOW_TEMP_LOCATION", "AMI_DATAFLOW_SERVICE_ACCOUNT",
-        "AMI_DATAFLOW_LAG_LIMIT_S", "AMI_PUBSUB_SUBSCRIPTION",
+        "AMI_DATAFLOW_LAG_LIMIT_S", "AMI_PUBSUB_SUBSCRIPTION", "AMI_DATAFLOW_SUBNETWORK",
+        "AMI_DATAFLOW_MAX_WORKERS", "AMI_DATAFLOW_DEAD_LETTER_TOPIC",
     }  # fmt: skip
 
 
@@ -212,7 +213,7 @@ def test_launch_options_are_accepted_as_terraform_gives_them(files: dict[str, Bl
         "google_storage_bucket.artifacts.name": "ami-artifacts-demo-project",
         "google_storage_bucket.archive.name": "ami-raw-archive-demo-project",
         "google_service_account.dataflow.email": "dataflow-sa@demo-project.iam.gserviceaccount.com",
-        "google_compute_subnetwork.this.id": "projects/demo-project/regions/r/subnetworks/ami-r",
+        "local.subnetwork_url": "https://www.googleapis.com/compute/v1/projects/demo-project/s",
         "google_pubsub_subscription.ingest.id": "projects/demo-project/subscriptions/s",
         "google_pubsub_topic.dead_letter[0].id": "projects/demo-project/topics/dlq",
         "google_bigquery_dataset.this.dataset_id": "smart_grid_analytics",
@@ -247,7 +248,7 @@ def test_containers_and_machines_run_commands_that_ami_has(files: dict[str, Bloc
     told = [json.loads(found) for found in re.findall(r"args += (\[\"[a-z].*\])", text)]
     told += [line.split() for line in re.findall(r"\bami (dagster [a-z-]+(?: --[^&\"]+)?)", text)]
     unit = (INFRA / "vm" / "ami-edge.service").read_text()
-    told += [re.findall(r"^ExecStart=/opt/ami/.venv/bin/ami (.+)$", unit, re.MULTILINE)[0].split()]
+    told += [re.findall(r"^ExecStart=.*/ami (.+) \"\$\$\(.*$", unit, re.MULTILINE)[0].split()]
     names = {" ".join(words[:2]) for words in told}
     assert names == {
         "api", "dashboard --host", "figures", "dbt build", "dagster code-server",

@@ -13,7 +13,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tool_environments import environment_of
+
+from benchmarks.tool_environments import environment_of
 
 ROOT = Path(__file__).resolve().parents[2]
 INFRA = ROOT / "infra"
