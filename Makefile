@@ -12,12 +12,12 @@ unexport PYTHONDONTWRITEBYTECODE
 
 COMPILE := $(UV) pip compile pyproject.toml --universal --python-version 3.11 \
 	--no-emit-index-url --generate-hashes --quiet
-# A file's tests stay together: they share what their first one built.
+# Groups and their order: tests/conftest.py.
 PARALLEL := --numprocesses auto --dist loadfile --no-loadscope-reorder --durations 25
 INSTALL_PROJECT := $(UV) pip install --quiet --no-deps --editable .
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up smoke test test-full test-bigquery test-infra lint format typecheck bench render docs audit sbom lock clean clean-data
+.PHONY: help setup demo up smoke test test-full coverage test-bigquery test-infra test-gcp mutate clean-machine lint format typecheck bench bench-quick chaos soak render docs audit sbom lock clean clean-data
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort \
@@ -42,6 +42,10 @@ test-full: .venv/.dev ## every test, the slow ones too
 	@$(MAKE) --no-print-directory lint typecheck
 	$(BIN)/pytest
 
+coverage: .venv/.dev ## branches of the platform's code that `make test` goes through
+	$(BIN)/pytest -m "not slow" $(PARALLEL) --cov --cov-report=
+	$(BIN)/coverage report
+
 test-bigquery: .venv/.dev ## the models on BigQuery's terms, without a Google account
 	@echo "GoogleSQL's analyzer and evaluator: dialect, DDL, contracts, rows equal to DuckDB's, data and"
 	@echo "unit tests, required partition filters, columns and days that a tick reads. Not checked there:"
@@ -52,6 +56,32 @@ test-bigquery: .venv/.dev ## the models on BigQuery's terms, without a Google ac
 
 test-infra: .venv/.dev ## Terraform's files and the scripts, with checkov and, where Terraform finds its provider, its tests
 	$(BIN)/pytest tests/infra/test_terraform.py tests/infra/test_terraform_tools.py tests/infra/test_scripts.py
+
+# Google's own clients against servers that stand in for its APIs, the job's graph as Dataflow gets
+# it, what is deployed.
+GCP_TESTS := tests/simulator/test_publisher.py \
+	tests/beam_jobs/test_archive.py tests/beam_jobs/test_archive_on_gcs.py \
+	tests/beam_jobs/test_bigquery_sink.py \
+	tests/beam_jobs/test_deadletter_topic.py tests/beam_jobs/test_group_messages.py \
+	tests/beam_jobs/test_main.py tests/beam_jobs/test_minute_aggregates.py \
+	tests/beam_jobs/test_streaming.py tests/beam_jobs/test_windowed_files.py \
+	tests/beam_jobs/test_worker_package.py \
+	tests/ami_dagster/cloud tests/ami_store/test_serving_bigquery.py \
+	tests/ami_cli/test_dbt_shell.py tests/ami_cli/test_figures.py \
+	tests/infra/test_terraform.py tests/infra/test_terraform_tools.py tests/infra/test_scripts.py
+
+test-gcp: .venv/.dev ## the way through Google Cloud, without an account: publisher to BigQuery, Dagster, Terraform, scripts
+	@echo "What the models do on BigQuery: make test-bigquery. Not checked without an account: that"
+	@echo "Google's services accept and do what their clients, schemas and documentation promise."
+	$(BIN)/pytest $(GCP_TESTS) $(PARALLEL)
+
+mutate: .venv/.dev ## put faults into sag rule, demand response, decoder and ledger; tests must notice 90 %
+	for module in sag demand_response decode ledger; do \
+		$(BIN)/python -m tests.mutation $$module --limit $(or $(LIMIT),60) || exit 1; \
+	done
+
+clean-machine: .venv/.dev ## what `make demo` and `make smoke` take with nothing installed yet; as root with 4 GB and little rights
+	$(BIN)/python -m tests.clean_machine
 
 lint: .venv/.dev ## ruff, sqlfluff, hadolint and shellcheck
 	$(BIN)/ruff check .
@@ -72,6 +102,19 @@ typecheck: .venv/.dev ## mypy
 
 bench: .venv/.dev ## measure, write benchmarks/results.json and docs/benchmarks.md
 	$(BIN)/python -m benchmarks
+
+# Small inputs, once each; nothing that waits for latencies or looks at memory over minutes.
+bench-quick: .venv/.dev ## the same on small inputs in minutes: a table, .cache/bench-quick.json
+	@$(BIN)/python -m benchmarks --quick --output .cache/bench-quick.json \
+		--only 'generate.*' --only 'publish.*' --only 'ingest.*.readings_per_s' \
+		--only 'ingest.*.ratio_limit' --only 'compact.*' --only 'sag.ratio_*' --only 'health.*' \
+		--only 'growth.[gic]*'
+
+chaos: .venv/.dev ## 200 faults of all kinds, 0 readings lost or doubled (10 minutes); FAULTS=n SEED=s
+	$(BIN)/python -m tests.chaos --faults $(or $(FAULTS),200) $(if $(SEED),--seed $(SEED))
+
+soak: .venv/.dev ## an hour at 2 000 readings/s with a kill a minute; MINUTES=n
+	$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),60)
 
 render: .venv/.dev ## rewrite all files derived from code
 	$(BIN)/python -m ami_contract.render
@@ -102,6 +145,9 @@ lock: .venv/.uv ## pin the newest versions that pyproject.toml allows
 			--no-emit-index-url --generate-hashes --quiet --upgrade \
 			--output-file tests/dbt_ami/bigquery/$$judge.lock || exit 1; \
 	done
+	$(UV) pip compile benchmarks/peers/peers.in --universal --python-version 3.11 \
+		--no-emit-index-url --generate-hashes --quiet --upgrade --constraint requirements.lock \
+		--output-file benchmarks/peers/peers.lock
 	$(UV) pip compile tests/infra/checkov.in --universal --python-version 3.11 --no-emit-index-url \
 		--generate-hashes --quiet --upgrade --output-file tests/infra/checkov.lock
 

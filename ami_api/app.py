@@ -65,8 +65,8 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        await asyncio.to_thread(_look, warehouse, answering, metrics)
-        watching = asyncio.create_task(_watch(warehouse, answering, metrics))
+        await asyncio.to_thread(_look, warehouse, metrics)
+        watching = asyncio.create_task(_watch(warehouse, metrics))
         try:
             yield
         finally:
@@ -115,16 +115,14 @@ def create_app(
     return app
 
 
-async def _watch(warehouse: ServingWarehouse, answering: Answering, metrics: Metrics) -> None:
+async def _watch(warehouse: ServingWarehouse, metrics: Metrics) -> None:
     told = ""
     while True:
         await asyncio.sleep(warehouse.check_every_s)
-        told = await asyncio.to_thread(_look, warehouse, answering, metrics, told)
+        told = await asyncio.to_thread(_look, warehouse, metrics, told)
 
 
-def _look(
-    warehouse: ServingWarehouse, answering: Answering, metrics: Metrics, told: str = ""
-) -> str:
+def _look(warehouse: ServingWarehouse, metrics: Metrics, told: str = "") -> str:
     """Attach what is new; returns the trouble that there is, which is logged once."""
     try:
         if not warehouse.refresh():

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import date, datetime
 from enum import StrEnum
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -23,8 +23,6 @@ EventId = Annotated[
 Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Url = Annotated[str, Field(examples=["/anomalies?cursor=WzE3NzIzNzA2MDAwMDAwMDAsIjBjYyJd"])]
-
-WINDOW_EXAMPLE: Final = {"start": "2026-03-01T00:00:00Z", "end": "2026-03-02T00:00:00Z"}
 
 
 class Severity(StrEnum):
@@ -677,14 +675,17 @@ class PoleFreshness(Answer):
     feeder_id: str | None = Field(description="Feeder.")
     newest_event_ts: datetime | None = Field(description="event_ts of its newest reading. [UTC]")
     age_s: float | None = Field(description="Time since then. [s]")
-    is_fresh: bool = Field(description="Whether that is within the streaming objective.")
+    is_fresh: bool = Field(description="Whether one of its meters is heard in time.")
 
 
 class Freshness(Answer):
     """How new everything is, and which hop is stale."""
 
     at: datetime = Field(description="When this was looked at. [UTC]")
-    streaming_objective_s: float = Field(description="Readings should be newer. [s]")
+    streaming_objective_s: float = Field(
+        description="Readings should be newer; those of a meter whose three sample intervals are "
+        "longer, newer than these. [s]"
+    )
     analytics_objective_s: float = Field(description="Marts should be newer. [s]")
     landed_newest_event_ts: datetime | None = Field(
         description="Newest reading that is stored; null where the storage is not asked. [UTC]"

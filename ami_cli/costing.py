@@ -7,18 +7,40 @@ import math
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any, Final
 
 import click
 
 from ami_cli.query import check_format, print_rows
+from ami_contract.errors import SettingsError
 from ami_contract.settings import Settings
 from ami_cost.measured import Encoding, WriteMethod, load_measured
-from ami_cost.model import Estimate, Scenario, estimate
+from ami_cost.model import Estimate, Scenario, ScenarioError, estimate
 from ami_cost.prices import PRICES, Prices, load_prices
 
-__all__ = ["Encoding", "Scenario", "WriteMethod", "print_cost"]
+__all__ = ["Encoding", "WriteMethod", "print_cost", "scenario_of"]
 
 _COLUMNS = ("service", "item", "quantity", "unit", "usd", "usd_per_meter_month", "share", "setting")
+
+
+_OPTIONS: Final = {
+    "api_requests_per_day": "--api-requests",
+    "dashboard_hours_per_day": "--dashboard-hours",
+}
+"""Options whose name is not that of their field."""
+
+
+def scenario_of(**fields: Any) -> Scenario:
+    """The scenario of these fields; raises SettingsError that names the option."""
+    try:
+        return Scenario(**fields)
+    except ScenarioError as error:
+        raise SettingsError(f"{option_of(error.field)} {error.said}") from error
+
+
+def option_of(field: str) -> str:
+    """Option of `ami cost` that sets a field of `Scenario`."""
+    return _OPTIONS.get(field, f"--{field.replace('_', '-')}")
 
 
 def print_cost(settings: Settings, scenario: Scenario, prices: Path | None, output: str) -> None:

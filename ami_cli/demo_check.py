@@ -38,7 +38,7 @@ from ami_cli.terminal import interrupted_by_sigterm, say
 from ami_contract.errors import AmiError
 from ami_contract.lake import DataDir
 from ami_contract.settings import Settings
-from ami_store.ledger import balance
+from ami_store.ledger import balance, truth_files
 from ami_store.warehouse import query
 
 HISTORY: Final = timedelta(minutes=40)
@@ -75,7 +75,7 @@ class FoundEvent:
 def read_injected(truth: Path) -> list[InjectedRun]:
     """Low runs of every simulated run below `truth`."""
     unreadable: set[tuple[str, int]] = set()
-    for path in truth.rglob("faults.csv"):
+    for path in truth_files(truth, "faults.csv"):
         unreadable |= {
             (row["meter_id"], int(row["seq"]))
             for row in _rows(path)
@@ -94,7 +94,7 @@ def read_injected(truth: Path) -> list[InjectedRun]:
                 for seq in range(int(row["first_seq"]) - 1, int(row["last_seq"]) + 2)
             ),
         )
-        for path in sorted(truth.rglob("low_runs.csv"))
+        for path in truth_files(truth, "low_runs.csv")
         for row in _rows(path)
     ]
 

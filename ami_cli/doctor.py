@@ -201,6 +201,14 @@ def _works_for(pid: int, settings: Settings) -> bool:
         return False
 
 
+def orchestration_runs(settings: Settings, running: int | None) -> bool:
+    """Whether Dagster is meant to run: below `ami up`, or its code server or UI without one."""
+    if running:
+        return True
+    listeners = map(_listener, (settings.code_server_port, settings.dagster_port))
+    return any(pid is not None and _works_for(pid, settings) for pid in listeners)
+
+
 def _described(pid: int) -> str:
     try:
         command = " ".join(psutil.Process(pid).cmdline())
@@ -410,7 +418,7 @@ def instance_findings(settings: Settings, running: int | None) -> Iterator[Findi
     try:
         with dg.DagsterInstance.from_config(str(home)) as instance:
             yield _runs_finding(instance)
-            yield _daemon_finding(instance, running)
+            yield _daemon_finding(instance, is_meant_to_run=orchestration_runs(settings, running))
     except Exception as error:  # whatever a class named in dagster.yaml raises
         yield Finding(
             "dagster",
@@ -445,18 +453,19 @@ def _runs_finding(instance: Any) -> Finding:
     )
 
 
-def _daemon_finding(instance: Any, running: int | None) -> Finding:
+def _daemon_finding(instance: Any, *, is_meant_to_run: bool) -> Finding:
     beats = instance.get_daemon_heartbeats().values()
     newest_s = max((beat.timestamp for beat in beats), default=0.0)
     age_s = time.time() - newest_s
     if newest_s and age_s < HEARTBEAT_S:
         return Finding("daemon", "ok", f"heartbeat {age_s:.0f} s ago")
     last = f"last heartbeat {age_s:.0f} s ago" if newest_s else "no heartbeat yet"
-    if running:
+    if is_meant_to_run:
         return Finding(
             "daemon",
             "fail",
             f"{last}: no schedule or sensor runs",
-            "it may be starting; else see daemon.log in the folder of the logs",
+            "it may be starting; else see daemon.log in the folder of the logs, or "
+            "`journalctl --unit ami-daemon`",
         )
     return Finding("daemon", "ok", f"does not run, {last}")

@@ -65,28 +65,13 @@ class BatchWatch:
     """Turns the growing totals of an ingest into one `StoredBatch` per report.
 
     Args:
-        now: wall clock; the ingest reads it once per batch, when it has pulled it.
-        clock: monotonic seconds.
         listeners: called with every batch.
     """
 
-    def __init__(
-        self,
-        now: Callable[[], datetime],
-        clock: Callable[[], float],
-        listeners: list[Callable[[StoredBatch], None]],
-    ) -> None:
-        self._now = now
-        self._clock = clock
+    def __init__(self, listeners: list[Callable[[StoredBatch], None]]) -> None:
         self._listeners = listeners
-        self._begun = clock()
         self._batches = 0
         self._before: dict[str, int] = {}
-
-    def now(self) -> datetime:
-        """The wall clock; marks the begin of a batch."""
-        self._begun = self._clock()
-        return self._now()
 
     def report(self, totals: Totals) -> None:
         """Tell the listeners of the batch that ended now, if one did.
@@ -100,7 +85,7 @@ class BatchWatch:
         latencies, totals.distributions = totals.distributions, {}
         own = {name: n - self._before.get(name, 0) for name, n in totals.counters.items()}
         self._before = dict(totals.counters)
-        batch = StoredBatch(totals, RunMetrics(own, latencies), self._clock() - self._begun)
+        batch = StoredBatch(totals, RunMetrics(own, latencies), totals.last_batch_s)
         for listener in self._listeners:
             listener(batch)
 
@@ -171,7 +156,7 @@ def run_ingest(settings: Settings, drain_s: float | None, metrics_port: int = 0)
         source = open_source(settings)
         cleanup.callback(source.close)
         say(f"ingest: {settings.pubsub_subscription} → {settings.data_dir}")
-        watch = BatchWatch(_now, time.monotonic, listeners)
+        watch = BatchWatch(listeners)
         stop = cleanup.enter_context(stopping_on_signals())
         layout = Layout(settings.archive_minutes, settings.archive_gzip)
         cleanup.enter_context(LayoutThread(settings.data, layout, now=_now))
@@ -181,7 +166,7 @@ def run_ingest(settings: Settings, drain_s: float | None, metrics_port: int = 0)
             batch_limits(settings),
             payload_bounds(settings),
             stop=stop,
-            now=watch.now,
+            now=_now,
             clock=time.monotonic,
             workers=settings.ingest_workers,
             idle_timeout_s=drain_s,

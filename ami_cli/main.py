@@ -495,9 +495,9 @@ def cost(
     output: Annotated[str, typer.Option("--format", help="table, csv or json.")] = "table",
 ) -> None:
     """Estimate what a fleet costs on Google Cloud, by service and per meter and month."""
-    from ami_cli.costing import Encoding, Scenario, WriteMethod, print_cost
+    from ami_cli.costing import Encoding, WriteMethod, print_cost, scenario_of
 
-    scenario = Scenario(
+    scenario = scenario_of(
         meters=meters,
         hz=hz,
         days=days,

@@ -19,6 +19,7 @@ from ami_contract.settings import Settings
 from ami_dashboard.server import HEALTH
 from ami_store.backlog import read_backlog
 from ami_store.lake import hours
+from ami_store.ledger import truth_files
 
 CODE_SERVER: Final = "code-server"
 WEBSERVER: Final = "webserver"
@@ -220,7 +221,7 @@ def last_truth_end(truth: Path) -> datetime | None:
     """
     ends = [
         datetime.fromisoformat(json.loads(path.read_bytes())["end"])
-        for path in truth.rglob("run.json")
+        for path in truth_files(truth, "run.json")
     ]
     return max(ends, default=None)
 

@@ -20,11 +20,11 @@ from ami_cli.processes import Supervisor
 from ami_contract.errors import LakeError
 from ami_contract.lake import HOUR, DataDir, floor_hour
 from ami_contract.settings import Settings
+from ami_dagster.dbt_sources import dbt_sources
 from ami_store.lake import oldest_hour
 
 _EVERY_S: Final = 10.0
 _SOURCES: Final = ("ami_contract", "ami_store", "ami_dagster")
-_MODELS: Final = ("models", "macros", "tests", "seeds")
 
 
 class Reload:
@@ -97,9 +97,7 @@ def newest_source(root: Path = ROOT) -> float:
 def _sources(root: Path) -> Iterator[Path]:
     for folder in _SOURCES:
         yield from (root / folder).rglob("*.py")
-    yield from (root / "dbt_ami").glob("*.yml")
-    for folder in _MODELS:
-        yield from (path for path in (root / "dbt_ami" / folder).rglob("*.*") if path.is_file())
+    yield from dbt_sources(root / "dbt_ami")
 
 
 def run_workers(code_server: int) -> list[int]:

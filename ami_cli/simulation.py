@@ -221,7 +221,16 @@ def _forwarding(
     waiting = spool.readings + sum(old.readings for old in inherited)
     if waiting:
         say(f"spool: {waiting} readings of an earlier run are sent first")
-    forward = StoreAndForward(pubsub, spool, inherited, waits_when_full=speed is None, stop=stop)
+    is_live = speed == 1.0 and order.end is None and order.duration_s is None
+    forward = StoreAndForward(
+        pubsub,
+        spool,
+        inherited,
+        waits_when_full=speed is None,
+        # A live run makes what lies in the past as fast as it goes.
+        waits_when_late=is_live,
+        stop=stop,
+    )
     resources.callback(forward.close)
     return forward
 
@@ -252,13 +261,13 @@ def _plot(config: SimulationConfig, order: SimulationOrder, now: datetime) -> No
 
 
 def _describe(
-    config: SimulationConfig, meters: int, start: datetime, end: datetime | None, topic: str
+    config: SimulationConfig, meters: int, start: datetime, end: datetime | None, target: str
 ) -> None:
     until = end.isoformat() if end else "stopped"
     interval_s = config.sample_interval_ms / 1000
     click.echo(
         f"{meters} meters, one reading every {interval_s:g} s, {config.publish_mode} "
-        f"{config.payload} messages, from {start.isoformat()} until {until}, to {topic}; "
+        f"{config.payload} messages, from {start.isoformat()} until {until}, to {target}; "
         "config is valid"
     )
 

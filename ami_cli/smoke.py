@@ -133,7 +133,10 @@ def _watch(platform: Supervisor, settings: Settings, meters: subprocess.Popen[by
     while meters.poll() is None:
         platform.check()
         if time.monotonic() > deadline:
-            raise AmiError(f"the meters did not end within {2 * RUN.total_seconds():.0f} s")
+            raise AmiError(
+                f"the meters did not end within {2 * RUN.total_seconds():.0f} s; see "
+                f"{settings.data.logs / 'simulate.log'}"
+            )
         if time.monotonic() - shown >= _EVERY_S:
             shown = time.monotonic()
             counts.append(stored_rows(settings))

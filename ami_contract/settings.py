@@ -73,6 +73,19 @@ class Settings(BaseSettings):
     dataflow_service_account: str = Field(
         "", description="Service account of the Dataflow workers; empty: the project's default."
     )
+    dataflow_subnetwork: str = Field(
+        "",
+        description="Subnetwork of the Dataflow workers, which then have no public addresses; "
+        "empty: the default one.",
+    )
+    dataflow_max_workers: int = Field(
+        2, ge=1, le=1000, description="Most Dataflow workers at a time."
+    )
+    dataflow_dead_letter_topic: str = Field(
+        "",
+        description="Topic of the Dataflow job's dead letters, its short name; empty: files in "
+        "the archive's bucket.",
+    )
     dataflow_lag_limit_s: float = Field(
         600.0, gt=0, description="A Dataflow job with a longer system lag is stale, in seconds."
     )

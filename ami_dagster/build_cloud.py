@@ -60,7 +60,7 @@ def cloud_definitions(settings: Settings, project_dir: Path) -> dg.Definitions:
     """
     if settings.project_id == Settings.model_fields["project_id"].default:
         raise SettingsError(
-            "AMI_PROJECT_ID names no Google Cloud project; AMI_PROFILE=gcp needs one"
+            "AMI_PROJECT_ID names no Google Cloud project; set it to the warehouse's project"
         )
     first = datetime.combine(settings.bigquery_first_day, time(), UTC)
     hours = dg.HourlyPartitionsDefinition(start_date=first, end_offset=1)

@@ -19,6 +19,7 @@ import psutil
 
 from ami_contract.lake import HOUR, DataDir, floor_hour
 from ami_dagster.build import DBT_PROJECT_DIR
+from ami_dagster.dbt_sources import dbt_sources
 from ami_dagster.defs.lake.sensors import landed_events, registered_versions
 from ami_dagster.jobs import (
     COMPACT_HOURS,
@@ -105,17 +106,12 @@ def register_landed(
 
 
 def needs_rebuild(data: DataDir) -> bool:
-    """Whether registry or models changed after the lake was listed for the snapshot."""
+    """Whether the registry or a source of dbt changed after the snapshot's lake was listed."""
     listed_at = published_listing(data)
     if listed_at is None:
         return True
-    sources = [path for folder in ("models", "macros") for path in _files(folder)]
-    sources += [*DBT_PROJECT_DIR.glob("*.yml"), data.registry]
+    sources = [*dbt_sources(DBT_PROJECT_DIR), data.registry]
     return any(path.stat().st_mtime > listed_at.timestamp() for path in sources if path.exists())
-
-
-def _files(folder: str) -> list[Path]:
-    return [path for path in (DBT_PROJECT_DIR / folder).rglob("*") if path.is_file()]
 
 
 def build_pending(
@@ -174,7 +170,7 @@ def build_pending(
 
 def _todo(data: DataDir, pending: list[datetime]) -> Iterator[tuple[str, str, dict[str, str]]]:
     """Jobs to run, one after another: name, its span for people, its partitions as tags."""
-    # With nothing pending but other models or another registry, one hour stands for all.
+    # With nothing pending but other models, seeds or another registry, one hour stands for all.
     newest = [hour.start for hour in hours(data)][-1:] or [floor_hour(datetime.now(UTC)) - HOUR]
     starts = pending or newest
     *earlier, last = stretches(starts)

@@ -163,9 +163,9 @@ def _is_seen(hour: Hour, built: Mapping[datetime, str]) -> bool:
     )
 
 
-def uncompacted_hours(data: DataDir, since: datetime, until: datetime) -> list[datetime]:
-    """Hours within [since, until) with landed files that are not compacted, ascending."""
-    return [hour.start for hour in _within(data, since, until) if not hour.is_compacted]
+def stored_hours(data: DataDir, since: datetime, until: datetime) -> list[Hour]:
+    """Hours within [since, until) that the lake holds, ascending."""
+    return list(_within(data, since, until))
 
 
 def news(data: DataDir, hour: datetime) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -28,18 +29,24 @@ def prune_runs(instance: dg.DagsterInstance, before: datetime) -> int:
 
     Their logs go with them. At most 5000 go at a time, the oldest first.
     """
-    records = instance.get_run_records(
-        dg.RunsFilter(statuses=_ENDED, created_before=before), limit=_MOST, ascending=True
-    )
-    needed = needed_runs(instance) if records else set()
-    doomed = [
-        record.dagster_run.run_id for record in records if record.dagster_run.run_id not in needed
-    ]
+    wanted = dg.RunsFilter(statuses=_ENDED, created_before=before)
+    oldest = instance.get_run_records(wanted, limit=1, ascending=True)
+    needed = needed_runs(instance) if oldest else set()
+    # All are listed before the first goes: a page begins after a run that is still there.
+    doomed = [*islice((run for run in _runs(instance, wanted) if run not in needed), _MOST)]
     for run_id in doomed:
         instance.compute_log_manager.delete_logs(prefix=[run_id])
         instance.delete_run(run_id)
         _remove_shard(instance, run_id)
     return len(doomed)
+
+
+def _runs(instance: dg.DagsterInstance, wanted: dg.RunsFilter) -> Iterator[str]:
+    """Ids of the runs that are wanted, oldest first, read page by page."""
+    last = None
+    while page := instance.get_run_records(wanted, limit=_AT_ONCE, cursor=last, ascending=True):
+        yield from (record.dagster_run.run_id for record in page)
+        last = page[-1].dagster_run.run_id
 
 
 def needed_runs(instance: dg.DagsterInstance) -> set[str]:

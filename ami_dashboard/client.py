@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import quote
@@ -20,7 +20,7 @@ from ami_contract.errors import AmiError
 Json = dict[str, Any]
 _KEPT: Final = 256
 _TIMEOUT_S: Final = 30.0
-# Longest list that a page makes sense of: pages of a thousand.
+# Of the longest list that a page makes sense of.
 _MOST_PAGES: Final = 10
 
 
@@ -54,6 +54,16 @@ def utc_text(at: datetime) -> str:
 def utc_time(text: str) -> datetime:
     """Instant of an RFC 3339 text."""
     return datetime.fromisoformat(text)
+
+
+class Rows(list[Json]):
+    """A list of the API.
+
+    Attributes:
+        is_cut: the API has more of them than a page makes sense of.
+    """
+
+    is_cut = False
 
 
 class Api:
@@ -91,9 +101,9 @@ class Api:
         """How new everything is, and which hop is stale."""
         return self._get("/freshness")
 
-    def poles(self) -> list[Json]:
+    def poles(self) -> Rows:
         """Every pole with its condition."""
-        return list(self._all("/poles", "poles", {"limit": 1000}))
+        return self._all("/poles", "poles", {"limit": 1000})
 
     def summary(self, pole_id: str, start: datetime, end: datetime) -> Json:
         """A pole over a window."""
@@ -123,19 +133,18 @@ class Api:
         return self._get(f"/anomalies/{quote(event_id, safe='')}", {"around": around_s})
 
     def quality(self, start: datetime, end: datetime, pole_id: str | None = None) -> Json:
-        """What was expected and received: `hours` of all, `meters` one by one."""
+        """What was expected and received: `hours` of all, `meters` (`Rows`) one by one."""
         options = {"limit": 1000, "pole_id": pole_id, **_window(start, end)}
         first = self._get("/quality", options)
-        meters = list(self._all("/quality", "meters", options, first))
-        return {**first, "meters": meters}
+        return {**first, "meters": self._all("/quality", "meters", options, first)}
 
     def dead_letters(self, start: datetime, end: datetime) -> Json:
         """Readings refused in a window, by reason."""
         return self._get("/deadletters", _window(start, end))
 
-    def dr_events(self) -> list[Json]:
+    def dr_events(self) -> Rows:
         """Demand-response events that were called, newest first."""
-        return list(self._all("/dr/events", "events", {"limit": 100}))
+        return self._all("/dr/events", "events", {"limit": 100})
 
     def dr_compute(
         self, start: datetime, end: datetime, poles: list[str], method: str, adjustment: str
@@ -151,13 +160,16 @@ class Api:
 
     def _all(
         self, path: str, name: str, options: Mapping[str, object], first: Json | None = None
-    ) -> Iterator[Json]:
+    ) -> Rows:
         page = first or self._get(path, options)
-        for _ in range(_MOST_PAGES):
-            yield from page[name]
+        rows = Rows(page[name])
+        for _ in range(_MOST_PAGES - 1):
             if page["next_cursor"] is None:
-                return
+                break
             page = self._get(path, {**options, "cursor": page["next_cursor"]})
+            rows += page[name]
+        rows.is_cut = page["next_cursor"] is not None
+        return rows
 
     def _get(self, path: str, options: Mapping[str, object] | None = None) -> Json:
         given = {name: value for name, value in (options or {}).items() if value is not None}

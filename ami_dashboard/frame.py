@@ -15,7 +15,7 @@ from ami_contract.errors import AmiError
 from ami_contract.settings import load_settings
 from ami_dashboard import looks
 from ami_dashboard.charts import View
-from ami_dashboard.client import Api, ApiDown, ApiProblem, utc_time
+from ami_dashboard.client import Api, ApiDown, ApiProblem, Rows, utc_time
 from ami_dashboard.clock import instant, local_text, site_zone, zone_text
 
 _T = TypeVar("_T")
@@ -271,7 +271,7 @@ def heading(title: str, zone: ZoneInfo, at: datetime | None) -> None:
 
 
 def poles_and_zone() -> tuple[list[Json], ZoneInfo, Json]:
-    """All poles, the zone of most, and freshness.
+    """All poles, the zone of most, and freshness; the page says when there are too many poles.
 
     Raises:
         ApiDown, ApiProblem: the API does not answer or refuses.
@@ -279,7 +279,14 @@ def poles_and_zone() -> tuple[list[Json], ZoneInfo, Json]:
     asked = api()
     freshness = asked.freshness()
     poles = asked.poles()
+    tell_if_cut(poles, "poles")
     return poles, site_zone(poles), freshness
+
+
+def tell_if_cut(rows: Rows, what: str) -> None:
+    """Say on the page that a list of the API goes on, if it does."""
+    if rows.is_cut:
+        st.warning(f"This page knows the first {len(rows):,} {what} only; the API has all of them.")
 
 
 def verdict(who: str, what: str, why: str, color: str, paper: str) -> None:

@@ -77,3 +77,9 @@ def newest_rows(
     order = f'ORDER BY "{column}" DESC NULLS LAST' if column else ""
     cursor = con.execute(f'SELECT * FROM main."{table}" {order} LIMIT {rows}')
     return Answer([each[0] for each in cursor.description or []], cursor.fetchall())
+
+
+def first_rows(con: duckdb.DuckDBPyConnection, query: str, rows: int) -> Answer:
+    """Some rows of a query, which is one of the project's own."""
+    cursor = con.sql(query).limit(rows)
+    return Answer(cursor.columns, cursor.fetchall())

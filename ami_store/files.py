@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from uuid import uuid4
 from ami_contract.errors import LakeError, LockHeldError
 
 TEMPORARY_PREFIX = ".writing-"
+REPLACED_PREFIX = ".replaced-"
 
 
 def check_folders(folders: Iterable[Path]) -> None:
@@ -81,6 +83,36 @@ def write_with(target: Path, writer: Callable[[Path], object], *, durable: bool 
     """Let `writer` fill a temporary path that then becomes `target`; raises LakeError."""
     with atomic_path(target, durable=durable) as temporary:
         writer(temporary)
+
+
+def replace_folder(fresh: Path, target: Path) -> None:
+    """Put the folder `fresh`, which lies beside `target`, in its place.
+
+    What was there is moved aside first and deleted last. Killed in between, it comes back by
+    `recover_folder`, which the next call for `target` begins with. One process at a time.
+
+    Raises:
+        OSError: a folder cannot be renamed.
+    """
+    recover_folder(target)
+    if target.exists():
+        target.replace(_aside(target))
+    fresh.replace(target)
+    fsync_folder(target.parent)
+    shutil.rmtree(_aside(target), ignore_errors=True)
+
+
+def recover_folder(target: Path) -> None:
+    """Give `target` back what a killed `replace_folder` had moved aside; raises OSError."""
+    aside = _aside(target)
+    if aside.exists() and not target.exists():
+        aside.replace(target)
+        fsync_folder(target.parent)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _aside(target: Path) -> Path:
+    return target.with_name(f"{REPLACED_PREFIX}{target.name}")
 
 
 @contextmanager

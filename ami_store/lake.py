@@ -28,7 +28,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ami_contract.errors import LakeError
-from ami_contract.lake import DataDir, hour_folder, hour_of_folder
+from ami_contract.lake import HOUR, DataDir, hour_folder, hour_of_folder
 from ami_contract.reading import ROW_SCHEMA
 from ami_store.files import TEMPORARY_PREFIX, locked, write_bytes, write_with
 from ami_store.sql import file_list, memory_connection, text_literal
@@ -36,6 +36,7 @@ from ami_store.sql import file_list, memory_connection, text_literal
 MANIFEST: Final = "manifest.json"
 ABANDONED_AFTER: Final = timedelta(hours=6)
 _LANDED_NAME: Final = re.compile(r"(?P<segment>[A-Za-z0-9_-]+)\.r(?P<rows>\d+)\.parquet")
+_TEXTS: Final = [field.name for field in ROW_SCHEMA if pa.types.is_string(field.type)]
 _LANDED_STATISTICS: Final = ["event_ts", "meter_id", "pole_id"]
 """What readers of the landing filter by; the least and largest of all else cost a fifth of a
 landed file's encoding."""
@@ -68,6 +69,8 @@ class Manifest:
         committed_at: ISO 8601, when this manifest replaced the one before.
         layout: which columns the readings have; `LAYOUT` when written now.
         thinned_at: ISO 8601, when copies were taken off the list because they are old.
+        retired: names of files that no longer count but were there at the commit, each with the
+            time (ISO 8601) since when.
     """
 
     readings: list[str] = field(default_factory=list)
@@ -81,6 +84,7 @@ class Manifest:
     committed_at: str = ""
     layout: int = 1
     thinned_at: str = ""
+    retired: dict[str, str] = field(default_factory=dict)
 
     @property
     def replaced_at(self) -> str:
@@ -164,6 +168,8 @@ def land(data: DataDir, hour: datetime, segment: str, rows: pa.Table) -> Path:
                 # Without Arrow's own schema readers get plain texts, however they were held here.
                 store_schema=False,
                 write_statistics=_LANDED_STATISTICS,
+                # Without it most changed bits would be read as other numbers.
+                write_page_checksum=True,
             ),
         )
     return target
@@ -247,24 +253,57 @@ def deduplicated(table: str) -> str:
     )
 
 
-def _ranking_sql(files: list[Path]) -> tuple[str, str, str]:
-    """Statements that make `stored`, the keys that are `repeated` in it, and their rows `ranked`.
+_MOST_CODES: Final = 100_000
 
-    Of ranked rows, copy_no 1 is the one that is kept. Few readings are stored twice, and ranking
-    all of them would cost as much as all else.
+
+def _hold(con: duckdb.DuckDBPyConnection, unique: list[Path], others: list[Path]) -> str:
+    """Make `stored` of all rows, the keys that are `repeated` in it, and their rows `ranked`.
+
+    Texts of few values are held as codes (of an ENUM in the order of the texts), which halves what
+    sorting costs. Of ranked rows, copy_no 1 is the one that is kept. Few readings are stored twice,
+    and ranking all of them would cost as much as all else.
+
+    Args:
+        con: from `compaction_connection`.
+        unique: files without copies of a reading, neither in one nor across them.
+        others: any files.
+
+    Returns:
+        Columns of `stored` and `ranked` as the contract has them, for a SELECT.
     """
+    for table in ("stored", "repeated", "ranked"):
+        con.execute(f"DROP TABLE IF EXISTS {table}")
+    files = file_list([*unique, *others])
+    counts = con.execute(
+        f"SELECT {', '.join(f'approx_count_distinct({name})' for name in _TEXTS)} "
+        f"FROM read_parquet({files})"
+    ).fetchone()
+    assert counts is not None
+    coded = [name for name, count in zip(_TEXTS, counts, strict=True) if count <= _MOST_CODES]
+    for name in coded:
+        con.execute(f"DROP TYPE IF EXISTS code_of_{name}")
+        con.execute(
+            f"CREATE TYPE code_of_{name} AS ENUM "
+            f"(SELECT DISTINCT {name} FROM read_parquet({files}) WHERE {name} IS NOT NULL "
+            "ORDER BY 1)"
+        )
+    held = _replaced({name: f"{name}::code_of_{name}" for name in coded})
+    parts = [
+        f"SELECT {held}, {is_unique} AS is_unique FROM read_parquet({file_list(paths)})"
+        for paths, is_unique in ((unique, "true"), (others, "false"))
+        if paths
+    ]
     values = f"row({', '.join(_MEASURED)})"
-    return (
+    for statement in (
+        f"CREATE TEMP TABLE stored AS {' UNION ALL '.join(parts)}",
         f"""
-        CREATE OR REPLACE TEMP TABLE stored AS
-        SELECT {_COLUMNS} FROM read_parquet({file_list(files)})
+        CREATE TEMP TABLE repeated AS
+        SELECT {_KEY} FROM stored
+        SEMI JOIN (SELECT {_KEY} FROM stored WHERE NOT is_unique) USING ({_KEY})
+        GROUP BY ALL HAVING count(*) > 1
         """,
         f"""
-        CREATE OR REPLACE TEMP TABLE repeated AS
-        SELECT {_KEY} FROM stored GROUP BY ALL HAVING count(*) > 1
-        """,
-        f"""
-        CREATE OR REPLACE TEMP TABLE ranked AS
+        CREATE TEMP TABLE ranked AS
         SELECT
             {_COLUMNS},
             row_number() OVER (same ORDER BY {_ORDER}) AS copy_no,
@@ -275,6 +314,16 @@ def _ranking_sql(files: list[Path]) -> tuple[str, str, str]:
         SEMI JOIN repeated USING ({_KEY})
         WINDOW same AS (PARTITION BY {_KEY})
         """,
+    ):
+        con.execute(statement)
+    return _replaced({name: f"{name}::VARCHAR" for name in coded})
+
+
+def _replaced(expressions: dict[str, str]) -> str:
+    """The contract's columns for a SELECT, some of them by an expression."""
+    return ", ".join(
+        f"{expressions[name]} AS {name}" if name in expressions else name
+        for name in ROW_SCHEMA.names
     )
 
 
@@ -312,9 +361,32 @@ def compact_hour(
         hour = read_hour(data, start)
         if hour.is_compacted:
             return hour
+        for path in hour.pending:
+            if reason := damage(path):
+                raise LakeError(
+                    f"cannot compact the hour {start:%Y-%m-%d %H:00}Z: {path}: {reason}; "
+                    f"`{replay_command(start)}` makes it anew from the archive"
+                )
         merged = {*hour.manifest.merged, *(path.name for path in hour.pending)}
-        _commit(data, start, stored_files(data, hour), merged, now, con)
+        _commit(data, start, *_unique_and_other(data, hour), merged, now, con)
     return read_hour(data, start)
+
+
+def replay_command(start: datetime) -> str:
+    """Command that makes an hour anew from the archive."""
+    return f"ami replay --from {start:%Y-%m-%dT%H:%M} --to {start + HOUR:%Y-%m-%dT%H:%M}"
+
+
+def damage(path: Path) -> str:
+    """Why a landed file cannot be read as it was written; empty when it can."""
+    try:
+        # All pages are read for their checksums; texts stay as short as they are written.
+        file = pq.ParquetFile(path, read_dictionary=_TEXTS, page_checksum_verification=True)
+        with file:
+            file.read(use_threads=False)
+    except (OSError, pa.ArrowException) as error:
+        return str(error).strip().splitlines()[0]
+    return ""
 
 
 @contextmanager
@@ -331,9 +403,15 @@ def alone_in_lake(data: DataDir, *, wait: bool = True) -> Iterator[None]:
 
 def stored_files(data: DataDir, hour: Hour) -> list[Path]:
     """Files that hold all that is stored for an hour, copies included."""
+    unique, others = _unique_and_other(data, hour)
+    return unique + others
+
+
+def _unique_and_other(data: DataDir, hour: Hour) -> tuple[list[Path], list[Path]]:
+    """Files of an hour's deduplicated readings, and those with all else that is stored."""
     folder = data.readings / hour_folder(hour.start)
-    manifest = hour.manifest
-    return [folder / name for name in (*manifest.readings, *manifest.copies)] + hour.pending
+    unique = [folder / name for name in hour.manifest.readings]
+    return unique, [folder / name for name in hour.manifest.copies] + hour.pending
 
 
 def segment_of(landed: Path) -> str:
@@ -386,7 +464,10 @@ def compare_rebuilt(
             assert row is not None
             missing = row[0]
     except duckdb.Error as error:
-        raise LakeError(f"cannot compare the hour {hour.start:%Y-%m-%d %H:00}Z: {error}") from error
+        raise LakeError(
+            f"cannot compare the hour {hour.start:%Y-%m-%d %H:00}Z: {error}; if it names a file, "
+            f"move that away and run `{replay_command(hour.start)}`"
+        ) from error
     if readable != stored:
         missing = max(missing, hour.stored_rows - after[0])
     same = before == after and readable == stored
@@ -439,27 +520,30 @@ def commit_rebuilt(
         *(path.name for path in since if segment_of(path) in segments),
         mark,
     }
-    _commit(data, start, rebuilt.files, merged, now, con)
+    _commit(data, start, [], rebuilt.files, merged, now, con)
     return read_hour(data, start)
 
 
 def _commit(
     data: DataDir,
     start: datetime,
-    inputs: list[Path],
+    unique: list[Path],
+    others: list[Path],
     names: set[str],
     now: datetime,
     con: duckdb.DuckDBPyConnection,
 ) -> None:
-    """Make `inputs` the hour's readings and copies, and `names` what was merged into them."""
+    """Make of files (as `_hold` takes them) the hour's readings and copies.
+
+    `names` is what was merged into them.
+    """
     folder = data.readings / hour_folder(start)
     merged = sorted(names)
     digest = _digest([*merged, f"layout {LAYOUT}"])
     readings = folder / f"readings-{digest}.parquet"
     copies = folder / f"copies-{digest}.parquet"
     try:
-        for statement in _ranking_sql(inputs):
-            con.execute(statement)
+        columns = _hold(con, unique, others)
         row = con.execute(
             """
             SELECT
@@ -473,12 +557,15 @@ def _commit(
         ).fetchone()
         assert row is not None
         rows, copy_rows, conflicts, first, last = row
-        _copy(con, readings, _KEPT_SQL)
+        _copy(con, readings, _kept_sql(columns))
         if copy_rows:
             order = "meter_id, event_ts, seq, copy_no"
-            _copy(con, copies, f"SELECT {_COLUMNS} FROM ranked WHERE copy_no > 1 ORDER BY {order}")
+            _copy(con, copies, f"SELECT {columns} FROM ranked WHERE copy_no > 1 ORDER BY {order}")
     except duckdb.Error as error:
-        raise LakeError(f"cannot compact the hour {start:%Y-%m-%d %H:00}Z: {error}") from error
+        raise LakeError(
+            f"cannot compact the hour {start:%Y-%m-%d %H:00}Z: {error}; if it names a file, "
+            f"`{replay_command(start)}` makes the hour anew from the archive"
+        ) from error
     manifest = Manifest(
         readings=[readings.name],
         copies=[copies.name] if copy_rows else [],
@@ -490,15 +577,42 @@ def _commit(
         max_event_ts=last.astimezone(UTC).isoformat(),
         committed_at=now.astimezone(UTC).isoformat(),
         layout=LAYOUT,
+        retired=_retired(data, start, {readings.name, copies.name}, names, now),
     )
     write_bytes(folder / MANIFEST, json.dumps(asdict(manifest)).encode())
 
 
-# A window without an order follows the rows as they come, and they come sorted: the readings beside
-# a reading are known without sorting a second time.
-_KEPT_SQL: Final = f"""
+def _retired(
+    data: DataDir, start: datetime, listed: Set[str], merged: Set[str], now: datetime
+) -> dict[str, str]:
+    """Files of an hour that a commit of `listed` files, made of `merged` ones, lets count no more.
+
+    The open hour is committed again every few minutes, so each file has a time of its own.
+    """
+    folder, landing = data.readings / hour_folder(start), data.landing / hour_folder(start)
+    before = read_manifest(folder)
+    compacted = {path.name for path in folder.glob("[!.]*.parquet")} - listed
+    landed = {path.name for path in landing.glob("[!.]*.parquet")} & merged
+    just_now = {*before.readings, *before.copies} | (landed - {*before.merged})
+    at = now.astimezone(UTC).isoformat()
+    return {
+        name: at if name in just_now else before.retired.get(name) or before.replaced_at or at
+        for name in sorted(compacted | landed)
+    }
+
+
+def _kept_sql(columns: str) -> str:
+    """SELECT of the deduplicated readings, sorted, with the steps of seq beside each.
+
+    A window without an order follows the rows as they come, and they come sorted: the readings
+    beside a reading are known without sorting a second time.
+
+    Args:
+        columns: as `_hold` gives them.
+    """
+    return f"""
     SELECT
-        {_COLUMNS},
+        {columns},
         copies,
         conflicting_copies,
         nullif(array_to_string(quality_flags, ','), '') AS flag_text,
@@ -521,7 +635,7 @@ _KEPT_SQL: Final = f"""
         )
         ORDER BY meter_id, event_ts, seq
     )
-"""
+    """
 
 
 def _copy(con: duckdb.DuckDBPyConnection, target: Path, query: str) -> None:
@@ -547,27 +661,45 @@ def drop_copies(data: DataDir, start: datetime, *, now: datetime) -> tuple[int, 
     sizes = [path.stat().st_size for name in manifest.copies if (path := folder / name).exists()]
     if manifest.copies:
         thinned_at = now.astimezone(UTC).isoformat()
-        thinned = replace(manifest, copies=[], copy_rows=0, thinned_at=thinned_at)
+        retired = manifest.retired | dict.fromkeys(manifest.copies, thinned_at)
+        thinned = replace(manifest, copies=[], copy_rows=0, thinned_at=thinned_at, retired=retired)
         write_bytes(folder / MANIFEST, json.dumps(asdict(thinned)).encode())
     return len(manifest.copies), sum(sizes)
 
 
-def remove_replaced(data: DataDir, start: datetime, *, now: datetime, grace: timedelta) -> int:
-    """Delete an hour's files that its manifest replaced at least `grace` ago.
+def remove_replaced(
+    data: DataDir,
+    start: datetime,
+    *,
+    now: datetime,
+    grace: timedelta,
+    before: datetime | None = None,
+) -> int:
+    """Delete an hour's files that have not counted for `grace`.
 
     Also deletes temporary files that a killed writer left behind hours ago. Returns how many.
+
+    Args:
+        data: where the lake lies.
+        start: the UTC hour.
+        now: clock.
+        grace: how long a file stays after it was replaced.
+        before: files that were replaced later stay too; None: none of them.
     """
-    folder = data.readings / hour_folder(start)
+    folder, landing = data.readings / hour_folder(start), data.landing / hour_folder(start)
     manifest = read_manifest(folder)
     if not manifest.replaced_at:
         return 0
+    kept = {*manifest.readings, *manifest.copies}
+    replaced = [landing / name for name in manifest.merged if (landing / name).exists()]
+    replaced += [path for path in folder.glob("[!.]*.parquet") if path.name not in kept]
     doomed: list[Path] = []
-    if now - datetime.fromisoformat(manifest.replaced_at) >= grace:
-        kept = {*manifest.readings, *manifest.copies}
-        landing = data.landing / hour_folder(start)
-        doomed += [landing / name for name in manifest.merged if (landing / name).exists()]
-        doomed += [p for p in folder.glob("[!.]*.parquet") if p.name not in kept]
-    for place in (folder, data.landing / hour_folder(start)):
+    for path in replaced:
+        # What a killed commit has left was never listed.
+        at = datetime.fromisoformat(manifest.retired.get(path.name, manifest.replaced_at))
+        if now - at >= grace and (before is None or at < before):
+            doomed.append(path)
+    for place in (folder, landing):
         for path in place.glob(f"{TEMPORARY_PREFIX}*"):
             age = now.timestamp() - path.stat().st_mtime
             if age >= ABANDONED_AFTER.total_seconds():

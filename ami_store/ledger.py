@@ -518,8 +518,15 @@ _LOOSE: Final = f"""
 
 
 def truth_files(truth: Path, name: str = "meters.csv") -> list[Path]:
-    """Files `name` of every simulated run below `truth`; empty when there is none."""
-    return sorted(truth.rglob(name))
+    """Files `name` of every simulated run below `truth`; empty when there is none.
+
+    Hidden folders are those of runs being written, or left behind by a killed writer.
+    """
+    return sorted(
+        path
+        for path in truth.rglob(name)
+        if not any(part.startswith(".") for part in path.relative_to(truth).parts)
+    )
 
 
 def replayed_letters(data: DataDir) -> list[str]:
@@ -529,10 +536,10 @@ def replayed_letters(data: DataDir) -> list[str]:
         LakeError: a file of them is damaged.
     """
     ids: list[str] = []
-    for path in sorted((data.deadletter / "replayed").glob("[!.]*.json")):
+    for path in sorted(data.deadletter_replayed.glob("[!.]*.json")):
         try:
             ids += [str(identity) for identity in json.loads(path.read_bytes())["ids"]]
-        except (ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise LakeError(
                 f"{path} is damaged ({error!r}); it lists replayed dead letters as "
                 '{"ids": [...]}: restore it, or remove it to count them as dead-lettered again'

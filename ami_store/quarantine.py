@@ -1,4 +1,4 @@
-"""Damaged landed files: reads the landing, moves what is no Parquet aside so that the rest goes on.
+"""Damaged landed files: reads the landing, moves what is not whole aside so that the rest goes on.
 
 A file set aside keeps its name and hour below `quarantine/`; beside it stands why. Its readings are
 in the raw archive: a replay of the hour stores them again and clears the quarantine.
@@ -12,12 +12,9 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from ami_contract.lake import HOUR, DataDir, hour_folder, hour_of_folder
+from ami_contract.lake import DataDir, hour_folder, hour_of_folder
 from ami_store.files import fsync_folder, write_bytes
-from ami_store.lake import alone_in_lake, landed_rows, read_hour
+from ami_store.lake import alone_in_lake, damage, landed_rows, read_hour, replay_command
 
 _REASON = ".json"
 
@@ -43,9 +40,7 @@ class SetAside:
     @property
     def remedy(self) -> str:
         """Command that stores its readings again and clears it."""
-        return (
-            f"ami replay --from {self.hour:%Y-%m-%dT%H:%M} --to {self.hour + HOUR:%Y-%m-%dT%H:%M}"
-        )
+        return replay_command(self.hour)
 
 
 def set_aside_damaged(data: DataDir, start: datetime, *, now: datetime) -> list[SetAside]:
@@ -64,15 +59,6 @@ def set_aside_damaged(data: DataDir, start: datetime, *, now: datetime) -> list[
     return moved
 
 
-def damage(path: Path) -> str:
-    """Why a Parquet file cannot be read in full; empty when it can."""
-    try:
-        pq.read_table(path)
-    except (OSError, pa.ArrowException) as error:
-        return str(error).strip().splitlines()[0]
-    return ""
-
-
 def _set_aside(data: DataDir, path: Path, start: datetime, reason: str, now: datetime) -> SetAside:
     target = data.quarantine / hour_folder(start) / path.name
     found = SetAside(target, start, landed_rows(path), reason, now.astimezone(UTC).isoformat())
@@ -84,10 +70,25 @@ def _set_aside(data: DataDir, path: Path, start: datetime, reason: str, now: dat
 
 
 def quarantined(data: DataDir) -> Iterator[SetAside]:
-    """Files that are set aside now, oldest hour first."""
+    """Files that are set aside now, oldest hour first; the reason is `unknown…` when it is lost."""
     for path in sorted(data.quarantine.glob("dt=*/hr=*/*.parquet")):
-        told = json.loads(_reason_file(path).read_bytes())
-        yield SetAside(path, hour_of_folder(path.parent), told["rows"], told["reason"], told["at"])
+        hour = hour_of_folder(path.parent)
+        try:
+            told = json.loads(_reason_file(path).read_bytes())
+            yield SetAside(path, hour, told["rows"], told["reason"], told["at"])
+        except (OSError, ValueError, KeyError, TypeError):
+            if (found := _without_reason(path, hour)) is not None:
+                yield found
+
+
+def _without_reason(path: Path, hour: datetime) -> SetAside | None:
+    """What a file whose reason is lost tells by itself; None: it was cleared meanwhile."""
+    try:
+        moved_s = path.stat().st_ctime
+    except FileNotFoundError:
+        return None
+    at = datetime.fromtimestamp(moved_s, UTC).isoformat()
+    return SetAside(path, hour, landed_rows(path), "unknown: its reason cannot be read", at)
 
 
 def clear_quarantine(data: DataDir, starts: Iterable[datetime]) -> int:

@@ -71,6 +71,8 @@ def refusal_counts(data: DataDir) -> RefusalCounts:
                 return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
         except duckdb.Error as error:
             said = str(error).partition("\n")[0]
-            raise LakeError(f"{data.deadletter} cannot be read ({said})") from error
+            raise LakeError(
+                f"{data.deadletter} cannot be read ({said}); mend the line or move the file away"
+            ) from error
 
     return counts

@@ -12,14 +12,15 @@ import pyarrow.csv as pcsv
 
 from ami_contract.errors import LakeError
 from ami_contract.registry import REGISTRY_FIELDS, REGISTRY_SCHEMA
-from ami_store.files import write_with
+from ami_store.files import locked, write_with
 
 
 def read_registry(path: Path) -> pa.Table:
     """All rows of the registry as `REGISTRY_SCHEMA`; an absent file is an empty registry.
 
     Raises:
-        LakeError: a column is missing or a value is not of its type; names the file and the value.
+        LakeError: the file cannot be read, a column is missing, or a value is not of its type or
+            beyond its bounds; names the file and the value.
     """
     if not path.exists():
         return REGISTRY_SCHEMA.empty_table()
@@ -34,7 +35,7 @@ def read_registry(path: Path) -> pa.Table:
                 strings_can_be_null=True,
             ),
         )
-    except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
+    except (pa.ArrowInvalid, pa.ArrowKeyError, OSError) as error:
         raise LakeError(f"{path}: {error}; mend the row or column and run again") from error
     for field in REGISTRY_SCHEMA:
         if not field.nullable and table[field.name].null_count:
@@ -106,9 +107,24 @@ def merge_registry(path: Path, rows: pa.Table) -> int:
     `rows`, so that a second file or an older stretch of history counts as in service too. An open
     end stays open, and an end that users set is only moved by rows that have an end themselves.
 
+    Others may merge at the same time; where nothing is new, nothing is written or locked.
+
     Returns:
         How many meters were added.
     """
+    merged, added = _merged(path, rows)
+    if merged is None:
+        return 0
+    with locked(path.with_suffix(".lock")):
+        # Another process may have added its meters meanwhile.
+        merged, added = _merged(path, rows)
+        if merged is not None:
+            write_registry(path, merged)
+    return added
+
+
+def _merged(path: Path, rows: pa.Table) -> tuple[pa.Table | None, int]:
+    """The registry with the meters of `rows`, None where that changes nothing; how many are new."""
     kept = read_registry(path).to_pylist()
     before = [dict(row) for row in kept]
     periods: dict[str, list[dict[str, Any]]] = {}
@@ -124,6 +140,7 @@ def merge_registry(path: Path, rows: pa.Table) -> int:
         first["valid_from"] = min(first["valid_from"], row["valid_from"])
         if last["valid_to"] and row["valid_to"]:
             last["valid_to"] = max(last["valid_to"], row["valid_to"])
-    if added or kept != before:
-        write_registry(path, pa.Table.from_pylist([*kept, *added], REGISTRY_SCHEMA))
-    return len({row["meter_id"] for row in added})
+    if not added and kept == before:
+        return None, 0
+    table = pa.Table.from_pylist([*kept, *added], REGISTRY_SCHEMA)
+    return table, len({row["meter_id"] for row in added})

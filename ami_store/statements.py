@@ -889,7 +889,7 @@ limit @row_limit
 METERS_IN_SERVICE: Final = Statement(
     "meters_in_service",
     """
-select meter_id, pole_id, last_seen_ts
+select meter_id, pole_id, last_seen_ts, sample_interval_ms
 from dim_meter
 where valid_to is null or valid_to > @start
 order by meter_id

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, TextIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ami_contract.errors import SettingsError
 from beam_jobs.import_map import ImportMap
+
+MOST_LINE_CHARACTERS: Final = 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,22 @@ def _csv_reader(path: Path, mapping: ImportMap) -> Iterator[Iterator[list[str]]]
             stream, encoding="utf-8-sig", errors="backslashreplace", newline=""
         ) as text,
     ):
-        yield csv.reader(text, delimiter=mapping.delimiter)
+        yield csv.reader(_lines(text), delimiter=mapping.delimiter)
+
+
+def _lines(text: TextIO) -> Iterator[str]:
+    """Lines with their ends; a few kilobytes of compressed file can stand for one of gigabytes.
+
+    Raises:
+        csv.Error: a line is longer than any row of readings.
+    """
+    for number in itertools.count(1):
+        line = text.readline(MOST_LINE_CHARACTERS + 1)
+        if len(line) > MOST_LINE_CHARACTERS:
+            raise csv.Error(f"line {number} is longer than {MOST_LINE_CHARACTERS} characters")
+        if not line:
+            return
+        yield line
 
 
 def read_columns(path: Path, mapping: ImportMap) -> list[str]:

@@ -216,6 +216,13 @@ def unfinished_replays(data: DataDir) -> set[str]:
     }
 
 
+def _unreadable(path: Path, error: Exception) -> LakeError:
+    return LakeError(
+        f"cannot read {path}: {error}; restore it from a backup, or move it away to go on without "
+        "its readings"
+    )
+
+
 def read_lines(path: Path) -> Iterator[bytes]:
     """Lines of a `.jsonl` or `.jsonl.gz` file of the archive.
 
@@ -226,7 +233,7 @@ def read_lines(path: Path) -> Iterator[bytes]:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             yield from file
     except (OSError, EOFError) as error:
-        raise LakeError(f"cannot read {path}: {error}") from error
+        raise _unreadable(path, error) from error
 
 
 def read_rows(path: Path) -> pa.Table:
@@ -239,7 +246,7 @@ def read_rows(path: Path) -> pa.Table:
         with pyarrow.ipc.open_file(path) as file:
             return file.read_all().cast(ARROW_SCHEMA)
     except (pa.ArrowInvalid, OSError, ValueError) as error:
-        raise LakeError(f"cannot read {path}: {error}") from error
+        raise _unreadable(path, error) from error
 
 
 def lay_out(

@@ -30,6 +30,7 @@ from ami_contract.errors import AmiError, LakeError, RejectionCode
 from ami_contract.lake import DataDir
 from ami_contract.reading import Attribute, ContentType
 from ami_store.files import TEMPORARY_PREFIX, locked, write_bytes
+from ami_store.ledger import replayed_letters
 from beam_jobs.archive import archived
 from beam_jobs.bounded import BoundedGraph
 from beam_jobs.decode import PayloadBounds, decode
@@ -138,7 +139,7 @@ def letters(data: DataDir, choice: Choice = EVERY) -> Iterator[Letter]:
     # Segments first: a replay that ends in between is then seen as ended.
     segments = sorted(data.deadletter.glob("segments/dt=*/hr=*/[!.]*.jsonl"))
     unfinished = unfinished_replays(data)
-    seen = replayed_ids(data)
+    seen = set(replayed_letters(data))
     for path in segments:
         if path.stem in unfinished:
             continue
@@ -156,20 +157,15 @@ def _in_segment(path: Path) -> Iterator[Letter]:
                 try:
                     yield _LETTER.decode(line)
                 except msgspec.DecodeError as error:
-                    raise LakeError(f"{path}:{number} is no dead letter ({error})") from error
+                    raise LakeError(
+                        f"{path}:{number} is no dead letter ({error}); restore the file from a "
+                        "backup, or remove the line to go on without that letter"
+                    ) from error
     except OSError as error:
-        raise LakeError(f"cannot read {path}: {error}") from error
-
-
-def replayed_ids(data: DataDir) -> set[str]:
-    """Ids of the letters that were stored after all; raises LakeError."""
-    found: set[str] = set()
-    for path in data.deadletter_replayed.glob("[!.]*.json"):
-        try:
-            found.update(json.loads(path.read_bytes())["ids"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise LakeError(f"{path} is damaged ({error}); restore it from a backup") from error
-    return found
+        raise LakeError(
+            f"cannot read {path}: {error}; restore it from a backup, or move it away to go on "
+            "without its letters"
+        ) from error
 
 
 def whole_payload(data: DataDir, letter: Letter) -> bytes:
@@ -184,14 +180,18 @@ def whole_payload(data: DataDir, letter: Letter) -> bytes:
             return path.read_bytes()
         except OSError as error:
             raise LakeError(
-                f"dead letter {letter.dead_letter_id}: cannot read {path} ({error}); restore it"
+                f"dead letter {letter.dead_letter_id}: cannot read {path} ({error}); restore "
+                "it from a backup"
             ) from error
     if letter.payload is not None:
         return letter.payload.encode()
     try:
         return base64.b64decode(letter.payload_base64 or "", validate=True)
     except binascii.Error as error:
-        raise LakeError(f"dead letter {letter.dead_letter_id}: {error}") from error
+        raise LakeError(
+            f"dead letter {letter.dead_letter_id}: its payload is no base64 ({error}); restore "
+            f"its line below {data.deadletter / 'segments'} from a backup"
+        ) from error
 
 
 def message_of(data: DataDir, letter: Letter, *, recorded_clock: bool) -> Message:

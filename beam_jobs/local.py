@@ -44,12 +44,15 @@ class Totals:
         batches: micro-batches stored and acknowledged.
         counters: sums of the graph's counters (`messages`, `stored`, `refused.<code>`, …).
         distributions: the graph's distributions (`latency_event_ms`, …) over all batches.
+        last_batch_s: duration of the batch that ended last, from its begin to its
+            acknowledgement (s).
         problem: why nothing can be stored at present; empty when all is well.
     """
 
     batches: int = 0
     counters: Counter[str] = field(default_factory=Counter)
     distributions: dict[str, Distribution] = field(default_factory=dict)
+    last_batch_s: float = 0.0
     problem: str = ""
 
     @property
@@ -180,7 +183,7 @@ def ingest(
             raise
 
     def _handle(received: list[Received], intake: Intake, lake: LocalStore) -> None:
-        ingest_ts = now()
+        begun_s, ingest_ts = clock(), now()
         batch = MessageBatch(
             segment_name(ingest_ts), ingest_ts, [item.message for item in received]
         )
@@ -196,6 +199,7 @@ def ingest(
             with lock:
                 totals.batches += 1
                 totals.add(done)
+                totals.last_batch_s = clock() - begun_s
                 totals.problem = ""
                 report(totals)
 

@@ -154,7 +154,11 @@ class PubSubService:
             raise Unsupported("Seek to a snapshot is not offered by the local Pub/Sub server.")
         if target is None:
             raise InvalidArgument("Seek needs a time to seek to.")
-        self._broker.seek(name, request.time.ToMicroseconds())
+        try:
+            time_us = request.time.ToMicroseconds()
+        except ValueError as error:
+            raise InvalidArgument(f"The time to seek to is none: {error}") from error
+        self._broker.seek(name, time_us)
         return _SeekResponse()
 
     def delete_subscription(self, request: Any, _context: grpc.ServicerContext) -> Empty:

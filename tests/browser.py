@@ -2,35 +2,20 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
-_ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
+from benchmarks.browser import browser_page, chromium
 
 
 @contextmanager
 def open_page(width: int, height: int) -> Iterator[Page]:
     """A page of a fresh browser; skips the test where there is no Chromium."""
-    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    program = chromium()
     if not program:
         pytest.skip("no chromium on PATH (Debian: apt install chromium)")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=_ARGUMENTS)
-        try:
-            yield browser.new_page(
-                viewport={"width": width, "height": height}, device_scale_factor=1
-            )
-        finally:
-            browser.close()
+    with browser_page(program, width, height) as page:
+        yield page

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
+import sys
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support import fill_lake
+from xdist.scheduler import LoadFileScheduling
 
 from ami_contract.lake import DataDir
+
+ROOT = Path(__file__).parents[1]
 
 # Files that take longest start first, so that no worker is left alone with one of them at the end.
 LONGEST = (
@@ -31,6 +38,15 @@ LONGEST = (
 )
 
 
+# Session fixtures that take tens of seconds and serve several files of a folder.
+SHARED = {
+    "ami_api": "api",
+    "ami_dagster": "built",
+    "ami_dashboard": "shown",
+    "dbt_ami": "built",
+}
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Order whole files; within a file the order stays."""
 
@@ -41,6 +57,29 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=rank)
 
 
+class Together(LoadFileScheduling):
+    """One worker runs a file's tests, and all files of a folder that share a fixture."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return group(nodeid.split("::")[0])
+
+
+@cache
+def group(file: str) -> str:
+    """The file, or the folder whose shared fixture a test of it takes."""
+    folder = file.removeprefix("tests/").rpartition("/")[0]
+    shared = SHARED.get(folder)
+    if shared and re.search(rf"[(,]\s*{shared}[:,)]", (ROOT / file).read_text(encoding="utf-8")):
+        return folder
+    return file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Together | None:
+    """`--dist loadfile` of several workers."""
+    return Together(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
 @pytest.fixture(autouse=True)
 def no_user_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test sees the settings of the person who runs it."""
@@ -48,6 +87,12 @@ def no_user_settings(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
     for name in ("PUBSUB_EMULATOR_HOST", "DAGSTER_HOME", "PYTHONDONTWRITEBYTECODE"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def own_main(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page that Streamlit runs takes the place of `__main__`; processes started later read it."""
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
 
 
 @pytest.fixture

@@ -52,12 +52,13 @@ class Watched:
 
     def look(self, now: datetime) -> None:
         """One evaluation at `now`."""
-        context = dg.build_sensor_context(
+        # A context that is not left leaves its instance the current one of the process.
+        with dg.build_sensor_context(
             instance=self.instance,
             cursor=self.cursor,
             resources={"lake": ClockedLake(data_dir=str(self.data.root), at=now.isoformat())},
-        )
-        result = self.sensor.evaluate_tick(context)
+        ) as context:
+            result = self.sensor.evaluate_tick(context)
         assert not result.run_requests
         self.evaluations = list(result.asset_events)  # type: ignore[arg-type]
         for event in result.asset_events:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from syntax import syntax_of
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = frozenset({"ami_contract", "ami_store"})
@@ -34,7 +35,7 @@ PRESENT = sorted(package for package in ALLOWED if (ROOT / package).is_dir())
 
 def imported_packages(source: str) -> Iterator[str]:
     """Top-level package of every import of a module, also of those inside functions."""
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(syntax_of(source)):
         if isinstance(node, ast.Import):
             yield from (alias.name.partition(".")[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
@@ -64,7 +65,7 @@ def test_library_modules_leave_the_environment_to_the_settings(package: str) -> 
     readers = {
         str(path.relative_to(ROOT))
         for path in (ROOT / package).rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in ast.walk(syntax_of(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Attribute) and node.attr in {"getenv", "environ"}
     }
 

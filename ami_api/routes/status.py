@@ -9,7 +9,15 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from ami_api.answers import Made, Question
-from ami_api.freshness import ANALYTICS_OBJECTIVE, STREAMING_OBJECTIVE, newest_by_pole, stale_hops
+from ami_api.freshness import (
+    ANALYTICS_OBJECTIVE,
+    STREAMING_OBJECTIVE,
+    Heard,
+    heard_poles,
+    limit_of,
+    newest_by_pole,
+    stale_hops,
+)
 from ami_api.metrics import MEDIA_TYPE, Metrics
 from ami_api.models import Freshness, Health, PoleFreshness, Ready
 from ami_api.parameters import Answers, described, refusals
@@ -85,23 +93,31 @@ async def freshness(request: Request, answers: Answers) -> Response:
 
     def make(question: Question) -> Made:
         meters = {
-            row["meter_id"]: (row["pole_id"], row["last_seen_ts"])
+            row["meter_id"]: Heard(
+                row["pole_id"], row["last_seen_ts"], limit_of(row["sample_interval_ms"])
+            )
             for row in question.rows(METERS_IN_SERVICE, start=now)
         }
         landed = None
         if heard_last is not None:
             landed = heard_last(now, frozenset(meters))
             for meter_id, (pole_id, event_ts) in landed.items():
-                known = meters.get(meter_id, (pole_id, None))[1]
-                if known is None or event_ts > known:
-                    meters[meter_id] = (pole_id, event_ts)
+                known = meters.get(meter_id, Heard(pole_id, None))
+                if known.newest is None or event_ts > known.newest:
+                    meters[meter_id] = Heard(pole_id, event_ts, known.limit)
         newest = question.facts.newest
         landed_newest = None
         if landed is not None:
             landed_newest = max([newest, *(event_ts for _, event_ts in landed.values())])
-        by_pole = newest_by_pole(meters)
+        by_pole, heard = newest_by_pole(meters), heard_poles(meters, now)
         poles = [
-            _pole(row["pole_id"], row["feeder_id"], by_pole.get(row["pole_id"]), now)
+            PoleFreshness(
+                pole_id=row["pole_id"],
+                feeder_id=row["feeder_id"],
+                newest_event_ts=(at := by_pole.get(row["pole_id"])),
+                age_s=(now - at).total_seconds() if at else None,
+                is_fresh=row["pole_id"] in heard,
+            )
             for row in question.rows(POLES_HEARD)
         ]
         answer = Freshness(
@@ -119,19 +135,6 @@ async def freshness(request: Request, answers: Answers) -> Response:
 
     look = str(int(time.monotonic() // _LOOK_S))
     return await answers.give(request, {}, make, volatile=look, revalidates=False)
-
-
-def _pole(
-    pole_id: str, feeder_id: str | None, newest: datetime | None, now: datetime
-) -> PoleFreshness:
-    age = now - newest if newest else None
-    return PoleFreshness(
-        pole_id=pole_id,
-        feeder_id=feeder_id,
-        newest_event_ts=newest,
-        age_s=age.total_seconds() if age is not None else None,
-        is_fresh=age is not None and age <= STREAMING_OBJECTIVE,
-    )
 
 
 @router.get(

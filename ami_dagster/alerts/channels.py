@@ -224,7 +224,8 @@ def _slack(settings: Settings) -> SlackChannel:
     except ImportError as error:
         raise SettingsError(
             "AMI_ALERT_CHANNELS names slack, but its client is not installed; run "
-            "`pip install 'ami-analytics[alerts]'`"
+            "`.venv/bin/uv pip install --constraint requirements.lock --editable '.[alerts]'` in "
+            "the project's folder"
         ) from error
     return SlackChannel(
         settings.alert_slack_token.get_secret_value(),

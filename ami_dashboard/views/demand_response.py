@@ -59,7 +59,9 @@ def _body() -> None:
 def _question(
     poles: Sequence[Json], zone: ZoneInfo, newest: datetime
 ) -> tuple[datetime, datetime, list[str], str, str] | None:
-    events = {event["event_id"]: event for event in frame.api().dr_events()}
+    called_events = frame.api().dr_events()
+    frame.tell_if_cut(called_events, "events, the newest,")
+    events = {event["event_id"]: event for event in called_events}
     names = [pole["pole_id"] for pole in poles if pole["last_seen_ts"]]
     first = next(iter(events.values()), None)
     is_first_visit = "from" not in st.session_state and "from" not in st.query_params

@@ -54,7 +54,7 @@ def hops(freshness: Json) -> list[tuple[str, str, str, str]]:
             "pole",
             "Poles, gateways",
             "all heard",
-            f"{heard} of {every} within {objective}",
+            f"{heard} of {every} in time",
             counts=True,
         ),
         card(

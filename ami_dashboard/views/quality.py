@@ -72,6 +72,7 @@ def _body() -> None:
     if quality["hours"]:
         _figures(totals(quality["hours"]), letters)
         _hours(quality, view)
+        frame.tell_if_cut(quality["meters"], "meters")
         _meters(quality["meters"])
     else:
         st.info(

@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ami_contract.lake import DataDir
+from ami_store.lake import compact_hour, compaction_connection, hours
 from ami_store.registry import write_registry
 from beam_jobs.bounded import BoundedGraph
 from beam_jobs.decode import PayloadBounds
@@ -94,7 +96,7 @@ class Ami:
 
 @pytest.fixture(scope="module")
 def ami(tmp_path_factory: pytest.TempPathFactory) -> Ami:
-    """Two fleets, JSON and Arrow, whose meters share names (so that copies conflict); built.
+    """Two fleets, JSON and Arrow, whose meters share names (so that copies conflict).
 
     The first half of the archive is laid out, and some messages came hours late.
     """
@@ -108,24 +110,42 @@ def ami(tmp_path_factory: pytest.TempPathFactory) -> Ami:
     take_in(ami.data, found[:half], "first")
     lay_out(ami.data, Layout(5), now=END + timedelta(days=1), everything=True)
     take_in(ami.data, found[half:] + later, "second")
-    ami("build")
     return ami
 
 
 @pytest.fixture(scope="module")
-def replayed(ami: Ami, tmp_path_factory: pytest.TempPathFactory) -> Ami:
-    """All of it replayed into a new folder, and built."""
+def compacted(ami: Ami) -> Ami:
+    """The same, its hours compacted."""
+    with closing(compaction_connection()) as con:
+        for hour in hours(ami.data):
+            compact_hour(ami.data, hour.start, now=END + timedelta(days=1), con=con)
+    return ami
+
+
+@pytest.fixture(scope="module")
+def built(compacted: Ami) -> Ami:
+    """The same, built."""
+    compacted("build")
+    return compacted
+
+
+@pytest.fixture(scope="module")
+def replayed(built: Ami, tmp_path_factory: pytest.TempPathFactory) -> Ami:
+    """All of it replayed into a new folder."""
     new = Ami(tmp_path_factory.mktemp("replayed") / "data")
-    said = ami("replay", "--into", str(new.folder)).stderr
+    said = built("replay", "--into", str(new.folder)).stderr
     assert "readings/s" in said
-    new("build")
     return new
 
 
-def test_every_table_of_a_replay_equals_the_original_s_row_for_row(ami: Ami, replayed: Ami) -> None:
+@pytest.mark.slow
+def test_every_table_of_a_replay_equals_the_original_s_row_for_row(
+    built: Ami, replayed: Ami
+) -> None:
+    replayed("build")
     with duckdb.connect() as con:
         con.execute("SET TimeZone = 'UTC'")
-        for name, platform in (("a", ami), ("b", replayed)):
+        for name, platform in (("a", built), ("b", replayed)):
             con.execute(f"ATTACH '{platform.data.published_warehouse}' AS {name} (READ_ONLY)")
         tables = con.execute(
             "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = 'a' "
@@ -154,7 +174,10 @@ def test_every_table_of_a_replay_equals_the_original_s_row_for_row(ami: Ami, rep
     assert counts["pole_health_hourly"][0] > 5
 
 
-def test_stored_rows_and_letters_of_a_replay_equal_the_original_s(ami: Ami, replayed: Ami) -> None:
+@pytest.mark.slow
+def test_stored_rows_and_letters_of_a_replay_equal_the_original_s(
+    built: Ami, replayed: Ami
+) -> None:
     def answers(platform: Ami) -> list[Any]:
         sums = platform(
             "sql",
@@ -165,14 +188,14 @@ def test_stored_rows_and_letters_of_a_replay_equal_the_original_s(ami: Ami, repl
         letters = platform("deadletter", "ls", "--format", "json")
         return [json.loads(sums.stdout), json.loads(letters.stdout)]
 
-    assert answers(ami) == answers(replayed)
-    assert answers(ami)[1][0]["readings"] > 5
+    assert answers(built) == answers(replayed)
+    assert answers(built)[1][0]["readings"] > 5
 
 
-def test_a_replay_in_place_repairs_and_then_finds_nothing(ami: Ami, tmp_path: Path) -> None:
-    assert "0 hours replaced" in ami("replay").stderr
+def test_a_replay_in_place_repairs_and_then_finds_nothing(compacted: Ami, tmp_path: Path) -> None:
+    assert "0 hours replaced" in compacted("replay").stderr
     unbuilt = shutil.ignore_patterns("warehouse", "dagster")
-    copy = Ami(shutil.copytree(ami.folder, tmp_path / "copy", ignore=unbuilt))
+    copy = Ami(shutil.copytree(compacted.folder, tmp_path / "copy", ignore=unbuilt))
     (path, *_) = copy.data.readings.rglob("readings-*.parquet")
     path.write_bytes(b"")
     done = copy("replay", "--from", "2026-03-01T13:40", "--to", "2026-03-01T14:10").stderr
@@ -216,11 +239,12 @@ def test_letters_are_listed_shown_and_judged_again(ami: Ami) -> None:
     assert f" {code}" in said
 
 
-def test_an_export_holds_what_a_query_answers(ami: Ami, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_an_export_holds_what_a_query_answers(built: Ami, tmp_path: Path) -> None:
     out = tmp_path / "csv" / "readings.csv.gz"
-    ami("export", "--from", "2026-03-01T13:45", "--to", "2026-03-01T14:05", "--out", str(out))
-    ami("export", "--table", "voltage_events", "--out", str(tmp_path / "events.parquet"))
-    answer = ami(
+    built("export", "--from", "2026-03-01T13:45", "--to", "2026-03-01T14:05", "--out", str(out))
+    built("export", "--table", "voltage_events", "--out", str(tmp_path / "events.parquet"))
+    answer = built(
         "sql",
         "SELECT count(*) AS n, round(sum(voltage_v), 3) AS v, "
         "(SELECT count(*) FROM voltage_events) AS events FROM readings "
@@ -239,9 +263,9 @@ def test_an_export_holds_what_a_query_answers(ami: Ami, tmp_path: Path) -> None:
     assert pq.read_metadata(tmp_path / "events.parquet").num_rows == wanted["events"]
 
 
-def test_ami_archive_lays_out_what_is_left(ami: Ami) -> None:
-    said = ami("archive").stderr
+def test_ami_archive_lays_out_what_is_left(compacted: Ami) -> None:
+    said = compacted("archive").stderr
     assert "0 wait for their minute to close" in said
-    assert not list((ami.data.archive / "segments").glob("*/*/[!.]*"))
-    assert list(ami.data.archive_raw.glob("pole_id=*/dt=2026-03-01/hr=13/min=40/*.arrow"))
-    assert "0 hours replaced" in ami("replay").stderr
+    assert not list((compacted.data.archive / "segments").glob("*/*/[!.]*"))
+    assert list(compacted.data.archive_raw.glob("pole_id=*/dt=2026-03-01/hr=13/min=40/*.arrow"))
+    assert "0 hours replaced" in compacted("replay").stderr

@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 from ami_cli.cost_measure import (
@@ -18,9 +20,11 @@ from ami_cli.cost_measure import (
     pubsub_bytes,
     rows_per_core,
 )
+from ami_cli.costing import option_of
 from ami_cli.main import app
 from ami_contract.errors import SettingsError
 from ami_cost.measured import Encoding, WriteMethod, load_measured
+from ami_cost.model import Scenario
 from ami_cost.prices import PRICES
 
 
@@ -49,7 +53,8 @@ def test_csv_and_json_carry_the_same_exact_figures() -> None:
     assert [float(row["usd"]) for row in rows] == [line["usd"] for line in document["lines"]]
     assert sum(float(row["usd"]) for row in rows) == pytest.approx(document["usd"])
     assert document["usd_per_meter_month"] == pytest.approx(document["usd"] / 1000)
-    assert document["scenario"]["encoding"] == "batch"
+    # What the options leave out is what the model takes without them.
+    assert document["scenario"] == asdict(Scenario())
 
 
 def test_options_reach_the_model() -> None:
@@ -76,7 +81,10 @@ def test_another_table_of_prices_is_taken(tmp_path: Path) -> None:
     [
         (["--encoding", "xml"], "single, batch, arrow"),
         (["--write-method", "fax"], "file_loads"),
-        (["--hz", "0"], "hz=0"),
+        (["--hz", "0"], "--hz 0.0: a number above 0"),
+        (["--archive-minutes", "2"], "--archive-minutes 2: 1 or 5"),
+        (["--api-requests", "-1"], "--api-requests -1.0: 0 or more"),
+        (["--dashboard-hours", "nan"], "--dashboard-hours nan: 0 or more"),
         (["--format", "yaml"], "table, csv, json"),
         (["--prices", "nowhere.yaml"], "nowhere.yaml"),
     ],
@@ -86,6 +94,13 @@ def test_wrong_options_are_told(options: list[str], said: str) -> None:
 
     assert isinstance(error, SettingsError)
     assert said in str(error)
+
+
+def test_every_field_of_a_scenario_has_the_option_that_its_errors_name() -> None:
+    options = {
+        option for param in get_command(app).commands["cost"].params for option in param.opts
+    }
+    assert {option_of(field.name) for field in fields(Scenario)} <= options
 
 
 @pytest.mark.parametrize("encoding", list(Encoding))

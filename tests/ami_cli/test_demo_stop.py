@@ -28,7 +28,11 @@ def family(data_dir: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("stage", "number"), [("2/4", signal.SIGTERM), ("refresh_hours", signal.SIGINT)]
+    ("stage", "number"),
+    [
+        ("2/4", signal.SIGTERM),
+        pytest.param("refresh_hours", signal.SIGINT, marks=pytest.mark.slow),
+    ],
 )
 def test_a_demo_told_to_stop_leaves_no_process_behind(
     tmp_path: Path, stage: str, number: signal.Signals

@@ -216,6 +216,39 @@ def test_failed_runs_warn_and_a_silent_daemon_fails_while_the_platform_runs(
     assert levels(1)["daemon"] == "fail"
 
 
+def test_a_silent_daemon_fails_beside_a_code_server_that_no_supervisor_started(
+    settings: Settings,
+) -> None:
+    home = prepare_instance(settings)
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        instance.add_daemon_heartbeat(
+            DaemonHeartbeat(time.time() - 300, "SCHEDULER", "one", errors=[])
+        )
+
+    def level_beside(data_dir: Path) -> str:
+        code = (
+            "import socket, time\n"
+            f"listener = socket.create_server(('127.0.0.1', {settings.code_server_port}))\n"
+            "print('up', flush=True); time.sleep(60)"
+        )
+        with subprocess.Popen(
+            [sys.executable, "-c", code],
+            stdout=subprocess.PIPE,
+            env={**os.environ, "AMI_DATA_DIR": str(data_dir)},
+        ) as server:
+            try:
+                assert server.stdout
+                server.stdout.readline()
+                found = list(doctor.instance_findings(settings, None))
+            finally:
+                server.kill()
+        return of(found, "daemon").level
+
+    assert level_beside(settings.data_dir) == "fail"
+    # Of another platform on this machine it says nothing.
+    assert level_beside(settings.data_dir / "other") == "ok"
+
+
 @pytest.fixture
 def call(settings: Settings, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run `ami doctor` with these settings."""

@@ -6,7 +6,6 @@ import os
 import subprocess
 import urllib.request
 from collections import Counter
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import orjson
@@ -24,8 +23,6 @@ from ami_contract.errors import SettingsError
 from ami_contract.settings import load_settings
 from beam_jobs.bounded import Distribution, RunMetrics
 from beam_jobs.local import Totals
-
-START = datetime(2026, 3, 1, 14, tzinfo=UTC)
 
 
 def samples(text: str) -> dict[str, float]:
@@ -53,9 +50,6 @@ class Times:
     def __call__(self) -> float:
         return self.at_s
 
-    def wall(self) -> datetime:
-        return START + timedelta(seconds=self.at_s)
-
 
 def totals_after(batches: int, **counters: int) -> Totals:
     return Totals(batches, Counter({name.replace("__", "."): n for name, n in counters.items()}))
@@ -76,17 +70,14 @@ def test_before_the_first_batch_there_are_zeros_and_nothing_about_a_last_batch()
 def test_two_batches_add_up_and_the_second_is_the_last() -> None:
     clock = Times()
     metrics = IngestMetrics(clock)
-    watch = BatchWatch(clock.wall, clock, [metrics.batch_stored])
+    watch = BatchWatch([metrics.batch_stored])
     totals = totals_after(1, messages=3, payload_bytes=300, stored=30, refused__not_utf8=1)
     totals.distributions = {"latency_event_ms": Distribution(30, 60_000, 1000, 9000)}
-    watch.now()
     clock.at_s += 2
     watch.report(totals)
 
     clock.at_s += 5
-    watch.now()
-    clock.at_s += 0.5
-    totals.batches = 2
+    totals.batches, totals.last_batch_s = 2, 0.5
     totals.counters += Counter(messages=2, payload_bytes=150, stored=20, unknown_fields=4)
     totals.distributions = {
         "latency_event_ms": Distribution(20, 30_000, 500, 3000),
@@ -140,9 +131,8 @@ def test_the_line_shows_mean_and_maximum_of_its_own_interval() -> None:
 
 
 def test_a_report_of_a_problem_is_no_batch() -> None:
-    clock = Times()
     batches: list[StoredBatch] = []
-    watch = BatchWatch(clock.wall, clock, [batches.append])
+    watch = BatchWatch([batches.append])
     totals = totals_after(0)
     totals.problem = "the disk is full"
     watch.report(totals)

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from waiting import wait_until
 
 from ami_cli import reloading
 from ami_cli.reloading import Reload, first_hour, newest_source, run_workers
@@ -115,7 +116,10 @@ def test_processes_of_runs_are_told_from_other_children() -> None:
         assert server.stdout
         worker = int(server.stdout.readline())
         try:
-            assert run_workers(server.pid) == [worker]
+            # Its number is known before its program runs.
+            wait_until(
+                lambda: run_workers(server.pid) == [worker], 20, lambda: f"{worker} is not told"
+            )
         finally:
             os.kill(worker, 9)
             server.kill()

@@ -28,6 +28,16 @@ def compact(data: DataDir, stretch: Stretch) -> dg.ExecuteInProcessResult:
         return job.execute_in_process(instance=instance, tags=stretch.tags, raise_on_error=False)
 
 
+def row_counts(result: dg.ExecuteInProcessResult) -> dict[str | None, object]:
+    """Rows that the materialization of each partition tells."""
+    return {
+        event.partition: event.step_materialization_data.materialization.metadata[
+            "dagster/partition_row_count"
+        ].value
+        for event in result.get_asset_materialization_events()
+    }
+
+
 def check_of(result: dg.ExecuteInProcessResult) -> dg.AssetCheckEvaluation:
     [check] = result.get_asset_check_evaluations()
     return check
@@ -41,14 +51,16 @@ def test_the_hours_of_a_run_are_compacted_and_no_others(data: DataDir) -> None:
     assert result.success
     compacted = [read_hour(data, HOUR + n * ONE_HOUR).is_compacted for n in range(3)]
     assert compacted == [True, True, False]
-    counts = {
-        event.partition: event.step_materialization_data.materialization.metadata[
-            "dagster/partition_row_count"
-        ].value
-        for event in result.get_asset_materialization_events()
-    }
-    assert counts == {"2026-03-01-14:00": 1, "2026-03-01-15:00": 2}
+    assert row_counts(result) == {"2026-03-01-14:00": 1, "2026-03-01-15:00": 2}
     assert check_of(result).passed
+
+
+def test_an_hour_without_anything_new_still_tells_its_rows(data: DataDir) -> None:
+    land(data, HOUR, "a", stored_rows(HOUR, [240.0] * 3))
+    compact(data, Stretch(HOUR, HOUR))
+    land(data, HOUR + ONE_HOUR, "a", stored_rows(HOUR + ONE_HOUR, [240.0]))
+    again = compact(data, Stretch(HOUR, HOUR + ONE_HOUR))
+    assert row_counts(again) == {"2026-03-01-14:00": 3, "2026-03-01-15:00": 1}
 
 
 def test_a_damaged_landed_file_goes_aside_and_all_hours_are_compacted(data: DataDir) -> None:

@@ -12,7 +12,7 @@ from dagster_dbt.errors import DagsterDbtCliRuntimeError
 
 from ami_contract.errors import WarehouseError
 from ami_contract.lake import DataDir
-from ami_dagster.defs.analytics.facts import Facts, facts_of, time_column, with_facts
+from ami_dagster.defs.analytics.facts import Facts, facts_of, no_rows, time_column, with_facts
 from ami_dagster.local_run import instance_of
 
 
@@ -130,7 +130,7 @@ def test_what_was_built_before_a_failure_is_told_and_the_failure_stays() -> None
         raise DagsterDbtCliRuntimeError("a test failed")
 
     told = with_facts(
-        events(), MANIFEST, lambda _: {"m": Facts({"dagster/row_count": 7})}, Context()
+        events(), MANIFEST, lambda _: {"m": Facts({"dagster/row_count": 7})}, no_rows, Context()
     )
     first = next(told)
     assert first.metadata["dagster/row_count"] == dg.MetadataValue.int(7)
@@ -144,6 +144,6 @@ def test_a_warehouse_in_other_hands_costs_the_facts_and_not_the_run() -> None:
         raise WarehouseError("held by another process")
 
     context = Context()
-    [event] = with_facts(iter([built_model()]), MANIFEST, look, context)
+    [event] = with_facts(iter([built_model()]), MANIFEST, look, no_rows, context)
     assert set(event.metadata) == {"unique_id"}
     assert context.warnings == ["rows and previews are left out: held by another process"]

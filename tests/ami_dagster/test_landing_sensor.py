@@ -26,12 +26,12 @@ def evaluate(
     data: DataDir, instance: dg.DagsterInstance, now: datetime, cursor: str | None = None
 ) -> dg.SensorResult:
     sensor = landed_hours_sensor(hourly_partitions(data, now))
-    context = dg.build_sensor_context(
+    with dg.build_sensor_context(
         instance=instance,
         cursor=cursor,
         resources={"lake": ClockedLake(data_dir=str(data.root), at=now.isoformat())},
-    )
-    result = sensor(context)
+    ) as context:
+        result = sensor(context)
     assert isinstance(result, dg.SensorResult)
     for event in result.asset_events:
         instance.report_runless_asset_event(event)  # type: ignore[arg-type]

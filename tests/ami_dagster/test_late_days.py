@@ -26,7 +26,7 @@ def evaluate(built: Built, tags: dict[str, str]) -> dg.RunRequest | dg.SkipReaso
     job = built.definitions.resolve_job_def("refresh_hours")
     with dg.DagsterInstance.ephemeral() as instance:
         run = instance.create_run_for_job(job, tags=tags, status=dg.DagsterRunStatus.SUCCESS)
-        context = dg.build_run_status_sensor_context(
+        with dg.build_run_status_sensor_context(
             sensor_name="late_days",
             dagster_event=dg.DagsterEvent(
                 dg.DagsterEventType.RUN_SUCCESS.value, job_name="refresh_hours"
@@ -34,8 +34,8 @@ def evaluate(built: Built, tags: dict[str, str]) -> dg.RunRequest | dg.SkipReaso
             dagster_instance=instance,
             dagster_run=run,
             resources={"lake": Lake(data_dir=str(built.data.root))},
-        )
-        result = sensor(context)
+        ) as context:
+            result = sensor(context)
     assert isinstance(result, dg.RunRequest | dg.SkipReason)
     return result
 

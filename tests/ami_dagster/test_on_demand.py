@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -12,7 +13,9 @@ import pytest
 from built_platform import Built
 from pydantic import ValidationError
 
+from ami_contract.errors import SettingsError
 from ami_dagster.defs.lake.replay import ReplayRange
+from ami_dagster.defs.serving.on_demand import ExportConfig, export_day
 from ami_dagster.defs.serving.quality_report import quality_report
 from ami_dagster.local_run import instance_of
 
@@ -49,6 +52,18 @@ def test_a_day_of_readings_is_exported_by_pole_and_again_in_place(
     ]
     # Nothing but the day's folder: no leftovers of the run that was replaced.
     assert [each.name for each in (built.data.exports / "readings").iterdir()] == [DAY]
+
+
+def test_an_export_that_a_killed_run_had_moved_aside_comes_back(
+    built: Built, tmp_path: Path
+) -> None:
+    start = datetime.fromisoformat(f"{DAY}T00:00:00+00:00")
+    target = tmp_path / DAY
+    export_day(built.data, ExportConfig(), start, target)
+    target.rename(tmp_path / f".replaced-{DAY}")
+    with pytest.raises(SettingsError):
+        export_day(built.data, ExportConfig(pole_ids=["nowhere"]), start, target)
+    assert list(tmp_path.iterdir()) == [target]
 
 
 def test_a_mart_is_exported_as_one_csv(built: Built, instance: dg.DagsterInstance) -> None:

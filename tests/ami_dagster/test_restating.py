@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 import duckdb
+import pytest
 from built_platform import Built
 from support import HOUR
 
@@ -25,6 +26,7 @@ def test_only_runs_without_a_reason_ask_for_their_hours_whatever_has_changed() -
     assert restated({}) == []
 
 
+@pytest.mark.slow
 def test_a_backfill_of_an_hour_mends_what_was_spoiled_in_it(environment: Built) -> None:
     data = environment.data
     tags = Stretch(HOUR, HOUR.replace(hour=15)).tags

@@ -75,6 +75,20 @@ def test_runs_that_made_the_newest_of_an_asset_or_partition_stay(
     assert first in names
 
 
+def test_old_runs_that_stay_do_not_hide_later_ones(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = {make(instance, hourly, key) for key in (FIRST, SECOND)}
+    for _ in range(3):
+        make(instance, whole)
+    monkeypatch.setattr("ami_dagster.run_retention._MOST", 1)
+    monkeypatch.setattr("ami_dagster.run_retention._AT_ONCE", 1)
+    assert prune_runs(instance, datetime.now(UTC) + timedelta(minutes=1)) == 1
+    left = {run.run_id for run in instance.get_runs()}
+    assert kept < left
+    assert len(left) == 4
+
+
 def test_runs_of_the_days_that_are_kept_stay(instance: dg.DagsterInstance) -> None:
     make(instance, whole)
     make(instance, whole)
@@ -125,8 +139,8 @@ def test_the_night_comes_at_half_past_two_and_waits_for_the_one_before(
     at = datetime(2026, 3, 10, 2, 30, tzinfo=UTC)
 
     def tick() -> object:
-        context = dg.build_schedule_context(instance=instance, scheduled_execution_time=at)
-        return schedule(context)
+        with dg.build_schedule_context(instance=instance, scheduled_execution_time=at) as context:
+            return schedule(context)
 
     assert isinstance(tick(), dg.RunRequest)
 

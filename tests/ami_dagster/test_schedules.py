@@ -34,12 +34,12 @@ def tick(
     now: datetime | None = None,
 ) -> list[dg.RunRequest] | str:
     """What the tick of `at` asks for when it is evaluated at `now`; the reason when it skips."""
-    context = dg.build_schedule_context(
+    with dg.build_schedule_context(
         instance=instance,
         scheduled_execution_time=at,
         resources={"lake": ClockedLake(data_dir=str(data.root), at=(now or at).isoformat())},
-    )
-    result = SCHEDULES[name](context)
+    ) as context:
+        result = SCHEDULES[name](context)
     if isinstance(result, dg.SkipReason):
         return result.skip_message or ""
     return [result] if isinstance(result, dg.RunRequest) else list(result)

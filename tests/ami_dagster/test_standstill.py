@@ -90,12 +90,12 @@ class Machine:
                 break
             due.append(moment.astimezone(UTC))
         for moment in due[-DEFAULT_MAX_CATCHUP_RUNS:]:
-            context = dg.build_schedule_context(
+            with dg.build_schedule_context(
                 instance=self.instance,
                 scheduled_execution_time=moment,
                 resources=self.resources(),
-            )
-            result = schedule(context)
+            ) as context:
+                result = schedule(context)
             tick_of(self.instance, schedule.name, moment)
             if isinstance(result, dg.SkipReason):
                 continue
@@ -103,10 +103,10 @@ class Machine:
                 self.launch(schedule.name, schedule.job_name, request)
 
     def look_for_late(self) -> None:
-        context = dg.build_sensor_context(
+        with dg.build_sensor_context(
             instance=self.instance, cursor=self.cursor, resources=self.resources()
-        )
-        result = landed_hours_sensor(hourly_partitions(self.data, self.now))(context)
+        ) as context:
+            result = landed_hours_sensor(hourly_partitions(self.data, self.now))(context)
         self.cursor = result.cursor or self.cursor
         for request in result.run_requests or []:
             self.launch("landed_hours", "refresh_hours", request)
@@ -140,14 +140,14 @@ class Machine:
 
     def look_for_days(self, run: dg.DagsterRun, done: dg.DagsterEvent) -> None:
         sensor = late_days_sensor(_asset_job("refresh_hours"), _asset_job("refresh_days"))
-        context = dg.build_run_status_sensor_context(
+        with dg.build_run_status_sensor_context(
             sensor_name="late_days",
             dagster_event=done,
             dagster_instance=self.instance,
             dagster_run=run,
             resources=self.resources(),
-        )
-        result = sensor(context)
+        ) as context:
+            result = sensor(context)
         if isinstance(result, dg.RunRequest):
             self.launch("late_days", "refresh_days", result)
 

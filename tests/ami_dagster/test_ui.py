@@ -133,6 +133,7 @@ def test_a_failed_check_says_what_failed_and_how_many_rows(platform: Shown, tmp_
         take(page, "failed-data-test.png", tmp_path)
 
 
+@pytest.mark.slow
 def test_a_backfill_of_two_hours_is_launched_by_clicks(platform: Shown, tmp_path: Path) -> None:
     keys = [partition_key(hour) for hour in platform.late.hours]
     with open_page(1300, 700) as page:
@@ -164,6 +165,7 @@ def test_the_page_of_the_events_shows_the_sag_as_a_picture(platform: Shown, tmp_
         take(page, "sag-picture.png", tmp_path)
 
 
+@pytest.mark.slow
 def test_the_backfill_ends_and_has_made_exactly_its_hours(
     platform: Shown, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -128,7 +128,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
     with (folder / "show-lake.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not done.exists():
-            make_show_lake(data)
+            make_show_lake(data, days=18)
             done.touch()
     with running_api(data, SHOW_NOW, heard_last=landed_lately(data)) as url:
         yield Shown(data, url)

@@ -1,6 +1,6 @@
 """A lake that has something to show on every page: gives it simulated, built by dbt, published.
 
-Seven weeks of four poles that report every five minutes, with a demand-response event on the last
+Weeks of four poles that report every five minutes, with a demand-response event on the last
 but one evening, and the last three hours of two feeders that report every second: sags of meters,
 of poles and of a feeder, an outage, a silent pole, losses, copies, late and damaged readings.
 `python tests/ami_dashboard/show_lake.py FOLDER` makes it to be looked at.
@@ -24,7 +24,8 @@ from ami_store.warehouse import publish
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 END: Final = datetime(2026, 7, 16, 22, tzinfo=UTC)
-BEGIN: Final = END - timedelta(days=48, hours=15)
+DAYS: Final = 48
+"""Enough for a verdict on the accuracy of baselines, which needs 20 days with 10 before each."""
 FAST_BEGIN: Final = END - timedelta(hours=3)
 # Wednesday, 15 July 2026, 17:00 to 19:00 in Los Angeles.
 DR_START: Final = datetime(2026, 7, 16, 0, tzinfo=UTC)
@@ -130,12 +131,13 @@ def _dbt(data: DataDir, *arguments: str) -> None:
     )
 
 
-def make_show_lake(data: DataDir) -> None:
-    """Simulate, compact, build and publish into an empty folder."""
+def make_show_lake(data: DataDir, days: int = DAYS) -> None:
+    """Simulate `days` before the last midnight, compact, build and publish into an empty folder."""
+    begin = END - timedelta(days=days, hours=15)
     data.root.mkdir(parents=True, exist_ok=True)
     _simulate(data, FAST, "fast", FAST_BEGIN, END)
     # With the reading at the end itself they are as fresh as the others.
-    _simulate(data, SLOW, "slow", BEGIN, END + timedelta(seconds=1))
+    _simulate(data, SLOW, "slow", begin, END + timedelta(seconds=1))
     con = compaction_connection()
     for hour in list(hours(data)):
         compact_hour(data, hour.start, now=END, con=con)

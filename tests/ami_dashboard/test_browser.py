@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import os
 import subprocess
-import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -25,7 +24,8 @@ from ami_cli.processes import ami_command, free_port
 from ami_dashboard import looks
 from ami_dashboard.client import Api, utc_time
 from ami_dashboard.server import HEALTH
-from ami_dashboard.words import number, percent
+from ami_dashboard.words import GATES, number, percent
+from benchmarks.browser import FAULT, seconds_until_drawn
 
 from .conftest import Shown
 from .show_lake import DR_END, DR_EVENT, DR_START, END, ROOT
@@ -38,18 +38,7 @@ WIDE, PHONE = 1280, 390
 # Generous: the machine that tests may be busy; the printed times are what counts.
 LONGEST_S = 20.0
 _DRAWN = '[data-testid="stMetric"]'
-_WORKING = '[data-testid="stStatusWidget"]'
-_FAULT = '[data-testid="stException"], [data-testid="stAlertContentError"]'
 _NEAR = 40
-# What stands at the end of each page.
-_LAST = {
-    "fleet": "Condition in the newest hour",
-    "map": "Condition in the newest hour",
-    "pole": "Choose a row to see",
-    "event": "IEEE 1159 class",
-    "dr": "Compare all six methods",
-    "quality": "lists them one by one",
-}
 _HEIGHT = "document.querySelector('[data-testid=\"stMain\"]').scrollHeight"
 
 
@@ -111,12 +100,8 @@ class Walker:
 
     def open(self, name: str, path: str) -> None:
         """Open a page, wait until it is drawn, see that nothing failed."""
-        begun = time.monotonic()
-        self.page.goto(f"{self.url}{path}")
-        self.page.get_by_text(_LAST[name], exact=False).last.wait_for(timeout=60_000)
-        self.page.locator(_WORKING).wait_for(state="detached", timeout=60_000)
-        self.seconds[name] = time.monotonic() - begun
-        assert self.page.locator(_FAULT).count() == 0
+        self.seconds[name] = seconds_until_drawn(self.page, f"{self.url}{path}", name)
+        assert self.page.locator(FAULT).count() == 0
 
     def figures(self) -> dict[str, str]:
         """Figures of the page by their labels."""
@@ -206,14 +191,15 @@ def test_all_pages_show_the_numbers_of_the_api(shown: Shown, url: str, folder: P
         walker.picture("event")
 
         walker.open("dr", "/dr")
-        total = api.dr_compute(DR_START, DR_END, POLES, "caiso_10_of_10", "own")["total"]
+        computed = api.dr_compute(DR_START, DR_END, POLES, "caiso_10_of_10", "own")
+        total = computed["total"]
         found = walker.figures()
         assert total["shed_kwh"] > 30
         assert found["Shed"] == number(total["shed_kwh"], "kWh")
         assert found["of the baseline"] == number(total["shed_pct"], "%")
         assert "from=2026-07-15T17%3A00" in page.url
         assert f"called={DR_EVENT}" in page.url
-        page.get_by_text("✓ passes").first.wait_for()
+        page.get_by_text(GATES[computed["accuracy"]["gate"]]).first.wait_for()
         assert walker.drawn_share(0, looks.INK) > 0.8
         walker.picture("dr")
         page.get_by_text("Compare all six methods").click()
@@ -249,6 +235,7 @@ def test_links_between_pages_lead_there_by_keyboard(shown: Shown, url: str, fold
         assert walker.foreign == []
 
 
+@pytest.mark.slow
 def test_a_phone_shows_pages_without_scrolling_sideways(
     shown: Shown, url: str, folder: Path
 ) -> None:

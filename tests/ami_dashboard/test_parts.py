@@ -10,6 +10,7 @@ import httpx
 import pandas as pd
 import pytest
 import yaml
+from streamlit.testing.v1 import AppTest
 
 from ami_dashboard import charts, limits, looks, words
 from ami_dashboard.client import Api, ApiDown, ApiProblem
@@ -222,6 +223,38 @@ def test_the_client_asks_only_whether_an_answer_still_holds() -> None:
 
     assert api.freshness() == api.freshness() == {"at": "now"}
     assert asked == ["", 'W/"one"']
+
+
+@pytest.mark.parametrize(
+    ("pages", "rows", "is_cut"), [(1, 2, False), (10, 20, False), (11, 20, True)]
+)
+def test_a_list_of_more_than_ten_pages_is_known_to_be_cut(
+    pages: int, rows: int, is_cut: bool
+) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        number = int(request.url.params.get("cursor", 1))
+        following = str(number + 1) if number < pages else None
+        poles = [{"pole_id": f"p{number}-{each}"} for each in range(2)]
+        return httpx.Response(200, json={"poles": poles, "next_cursor": following})
+
+    found = Api("http://api", transport=httpx.MockTransport(answer)).poles()
+
+    assert (len(found), found.is_cut) == (rows, is_cut)
+
+
+def test_a_page_tells_that_a_list_was_cut() -> None:
+    def page(is_cut: bool) -> None:
+        from ami_dashboard.client import Rows
+        from ami_dashboard.frame import tell_if_cut
+
+        rows = Rows([{}] * 1234)
+        rows.is_cut = is_cut
+        tell_if_cut(rows, "poles")
+
+    assert [each.value for each in AppTest.from_function(page, args=(True,)).run().warning] == [
+        "This page knows the first 1,234 poles only; the API has all of them."
+    ]
+    assert not AppTest.from_function(page, args=(False,)).run().warning
 
 
 def test_the_client_tells_what_the_api_refuses_and_when_nobody_answers() -> None:

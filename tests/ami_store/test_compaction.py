@@ -7,7 +7,7 @@ import subprocess
 import sys
 import textwrap
 from collections import defaultdict
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ from store_helpers import (
 from ami_contract.errors import LakeError
 from ami_contract.lake import DataDir, hour_folder
 from ami_contract.reading import ROW_SCHEMA
+from ami_store import lake
 from ami_store.lake import (
     MANIFEST,
     compact_hour,
@@ -132,6 +133,15 @@ def test_half_a_million_readings_that_arrive_in_any_order_know_those_beside_them
     assert found["seq_step_before"].fill_null(-1).to_numpy().tolist() == before.tolist()
     assert found["seq_step_after"].fill_null(-1).to_numpy().tolist() == after.tolist()
     assert sum(found["copies"].to_pylist()) == len(stored)
+    # Readers of one meter skip row groups by the least and largest name in each.
+    groups = pq.ParquetFile(path).metadata
+    names = groups.schema.names.index("meter_id")
+    first = 0
+    for group in map(groups.row_group, range(groups.num_row_groups)):
+        held = found["meter_id"].slice(first, group.num_rows)
+        spans = group.column(names).statistics
+        assert (spans.min, spans.max) == (held[0].as_py(), held[-1].as_py())
+        first += group.num_rows
 
 
 def readings_at(meters: np.ndarray, seconds: np.ndarray) -> pa.Table:
@@ -165,7 +175,9 @@ def test_an_hour_of_an_older_layout_is_compacted_again(data: DataDir) -> None:
 
     compact(data)
 
-    assert read_manifest(folder) == manifest
+    found = read_manifest(folder)
+    assert found.retired.keys() == {"a.r3.parquet", "readings-old.parquet"}
+    assert replace(found, retired=manifest.retired) == manifest
     assert len(kept(data)) == 2
 
 
@@ -387,6 +399,27 @@ def test_compaction_in_any_order_of_arrival_equals_the_reference(
             assert raw_bag(data) == bag(stored)
 
 
+def test_texts_of_too_many_values_for_codes_give_the_same_files(
+    data: DataDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [
+        row(seq, meter=f"m{seq % 7}", batch_id=f"b{copy}", ingest_ts=INGESTED - copy * SECOND)
+        for seq in range(50)
+        for copy in range(1 + seq % 3)
+    ]
+    files = []
+    for each, most in ((data, 100_000), (DataDir(tmp_path / "other"), 3)):
+        monkeypatch.setattr(lake, "_MOST_CODES", most)
+        land_rows(each, "a", rows)
+        manifest = compact(each).manifest
+        folder = each.readings / hour_folder(HOUR)
+        names = manifest.readings + manifest.copies
+        files.append([pq.read_table(folder / name).to_pylist() for name in names])
+
+    assert len(files[0]) == 2
+    assert files[0] == files[1]
+
+
 KILLED = """
     import os
     from datetime import datetime
@@ -432,10 +465,10 @@ def test_killed_at_any_write_nothing_is_lost_or_twice_and_the_next_run_ends_alik
     first = [row(1), row(1, voltage_v=1.0), row(2)]
     late = [row(2, voltage_v=2.0), row(3)]
     untouched = DataDir(tmp_path / "untouched")
-    for lake in (data, untouched):
-        land_rows(lake, "a", first)
-        compact(lake)
-        land_rows(lake, "b", late)
+    for each in (data, untouched):
+        land_rows(each, "a", first)
+        compact(each)
+        land_rows(each, "b", late)
     compact(untouched)
 
     program = KILLED.format(

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ami_contract.errors import LakeError
-from ami_store.files import write_bytes, write_with
+from ami_store.files import replace_folder, write_bytes, write_with
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -96,3 +99,33 @@ def test_a_full_disk_is_a_lake_error_and_leaves_the_old_file(tmp_path: Path) -> 
 
     assert target.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize(
+    ("moment", "call", "left"),
+    [("replace", 1, {"old"}), ("replace", 2, {"old"}), ("rmtree", 2, {"old", "new"})],
+)
+def test_a_folder_that_a_killed_process_was_replacing_is_there_after_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str, call: int, left: set[str]
+) -> None:
+    target = tmp_path / "day"
+    for folder, content in ((target, "old"), (tmp_path / "new", "new"), (tmp_path / "third", "3")):
+        folder.mkdir()
+        (folder / "file").write_text(content)
+    owner = Path if moment == "replace" else shutil
+    real, calls = getattr(owner, moment), itertools.count(1)
+
+    def killed(*given: Any, **options: Any) -> Any:
+        if next(calls) == call:
+            raise KeyboardInterrupt
+        return real(*given, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, moment, killed)
+        with pytest.raises(KeyboardInterrupt):
+            replace_folder(tmp_path / "new", target)
+    assert {path.read_text() for path in tmp_path.glob("*day/file")} == left
+
+    replace_folder(tmp_path / "third", target)
+    assert (target / "file").read_text() == "3"
+    assert {path.name for path in tmp_path.iterdir()} <= {"day", "new"}

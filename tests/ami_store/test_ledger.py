@@ -142,7 +142,10 @@ def test_without_truth_a_hole_in_seq_is_lost_and_silence_is_not_sampled(worked: 
 
 def test_with_truth_the_hand_worked_lake_balances(worked: DataDir, tmp_path: Path) -> None:
     # The unreadable payload is one dead letter; the truth counts one malformed reading of m2.
-    truth = write_truth(tmp_path / "truth", {("m1", 0): (1, 10), ("m2", 0): (1, 6)}, [("m2", 4)])
+    epochs = {("m1", 0): (1, 10), ("m2", 0): (1, 6)}
+    truth = write_truth(tmp_path / "truth", epochs, [("m2", 4)])
+    # What a writer that was killed left behind.
+    write_truth(truth, epochs, run=".run-2.17")
     ledger = balance(worked, truth)
 
     assert rows_of(ledger) == {
@@ -358,6 +361,8 @@ def test_a_letter_without_any_moment_is_unattributed_in_windows_before_it_was_pu
     before = rows_of(balance(data, window=Window(stamp(4), stamp(6))))
     assert before["m1"] == (3, 2, 0, 1, 0, 0, None)
     assert before[UNATTRIBUTED][3] == 1
+    then = rows_of(balance(data, window=Window(stamp(20), None)))
+    assert then[UNATTRIBUTED][3] == 1
     after = rows_of(balance(data, window=Window(stamp(21), None)))
     assert after == {UNATTRIBUTED: (0, 0, 0, 0, 0, 0, None)}
 
@@ -470,11 +475,15 @@ def test_what_a_full_spool_dropped_is_declared(worked: DataDir, tmp_path: Path) 
 def test_a_repeated_seq_that_was_never_generated_is_a_problem(
     worked: DataDir, tmp_path: Path
 ) -> None:
-    land_rows(worked, "d", [row(5, event_ts=stamp(5) + timedelta(milliseconds=1))])
-    truth = write_truth(tmp_path / "truth", {("m1", 0): (1, 10), ("m2", 0): (1, 6)}, [("m2", 4)])
+    again = [row(seq, event_ts=stamp(seq) + timedelta(milliseconds=1)) for seq in (5, 6)]
+    land_rows(worked, "d", again)
+    epochs = {("m1", 0): (1, 10), ("m2", 0): (1, 6)}
+    truth = write_truth(tmp_path / "truth", epochs, [("m2", 4)])
+    # What a writer that was killed left behind.
+    write_truth(truth, epochs, run=".run-2.17")
 
     assert balance(worked, truth).problems == [
-        "m1: 1 stored readings repeat a seq with another event_ts"
+        "m1: 2 stored readings repeat a seq with another event_ts"
     ]
 
 
@@ -664,3 +673,170 @@ def test_a_letter_of_several_readings_counts_as_so_many(worked: DataDir) -> None
 
     after = rows_of(balance(worked))[UNATTRIBUTED]
     assert (before[3], after[3]) == (1, 4)
+
+
+def test_an_unregistered_meter_has_the_interval_that_its_readings_show(data: DataDir) -> None:
+    """Every 5 s, once 12 s late and once with a hole; the other meter is seen up to second 99.
+
+    In service from second 0 to the watermark: 99 s are 20 samples. A meter seen once samples every
+    second for want of anything else: 99 from second 0 to the watermark.
+    """
+    seconds = {0: 0, 1: 5, 2: 10, 3: 27, 4: 32, 6: 42, 7: 47}
+    slow = [row(seq, meter="slow", event_ts=stamp(at)) for seq, at in seconds.items()]
+    land_rows(data, "a", slow)
+    land_rows(data, "b", [row(0, meter="once"), *(row(seq, meter="fast") for seq in (98, 99))])
+
+    found = rows_of(balance(data))
+
+    assert found["slow"] == (20, 7, 0, 0, 1, 12, None)
+    assert found["once"] == (99, 1, 0, 0, 0, 98, None)
+    # In service up to its own last sample, which ends after the watermark.
+    assert found["fast"] == (2, 2, 0, 0, 0, 0, None)
+
+
+def test_the_interval_shown_is_a_whole_number_of_milliseconds(data: DataDir) -> None:
+    # Steps of 5 ms and 0.4 ms: T is 5 ms, and 20 samples take the 0.1 s up to the watermark.
+    step = timedelta(microseconds=5400)
+    land_rows(data, "a", [row(n, meter="quick", event_ts=stamp(0) + n * step) for n in range(3)])
+    land_rows(data, "b", [row(1, meter="m2", event_ts=stamp(0) + timedelta(milliseconds=100))])
+
+    assert rows_of(balance(data))["quick"] == (20, 3, 0, 0, 0, 17, None)
+
+
+@pytest.mark.parametrize(("beyond_us", "lost"), [(0, 49), (1, 0)])
+def test_a_falling_seq_begins_an_epoch_when_the_clock_jumps_more_than_five_minutes(
+    data: DataDir, beyond_us: int, lost: int
+) -> None:
+    """From 100 to 50 the clock would go back 50 s; it goes on 250 s, which is a jump of 300 s."""
+    jumped = stamp(0) + timedelta(seconds=250, microseconds=beyond_us)
+    land_rows(data, "a", [row(100, event_ts=stamp(0)), row(50, event_ts=jumped)])
+    register(data, ("m1", stamp(0), None))
+
+    assert rows_of(balance(data))["m1"][1:5] == (2, 0, 0, lost)
+
+
+@pytest.mark.parametrize(("beyond_us", "stored", "copies"), [(0, 2, 1), (1, 3, 0)])
+def test_a_slow_meter_begins_an_epoch_when_its_clock_jumps_more_than_two_samples(
+    data: DataDir, beyond_us: int, stored: int, copies: int
+) -> None:
+    """T is 200 s; from 100 back to 99 the clock goes on by T, a jump of two samples.
+
+    In one epoch the second 100 is a copy of the first, in two it is not.
+    """
+    times = [timedelta(), timedelta(seconds=200, microseconds=beyond_us), timedelta(seconds=400)]
+    seqs = (100, 99, 100)
+    land_rows(
+        data,
+        "a",
+        [row(seq, event_ts=stamp(0) + at) for seq, at in zip(seqs, times, strict=True)],
+    )
+    meter = {
+        "meter_id": "m1",
+        "pole_id": "p1",
+        "nominal_voltage_v": 240.0,
+        "sample_interval_ms": 200_000,
+        "valid_from": stamp(0),
+    }
+    write_registry(data.registry, pa.Table.from_pylist([meter], REGISTRY_SCHEMA))
+
+    assert rows_of(balance(data))["m1"][1:3] == (stored, copies)
+
+
+def test_all_periods_of_service_count(data: DataDir) -> None:
+    """In service to second 20 and from 50 on; the watermark is second 99, a sample ends at 100."""
+    land_rows(data, "a", [row(seq) for seq in (0, 99)])
+    register(data, ("m1", stamp(0), stamp(20)), ("m1", stamp(50), None))
+
+    # Of seconds 0 … 99 the counter misses 98; the 70 samples of the service are fewer.
+    assert rows_of(balance(data))["m1"] == (100, 2, 0, 0, 98, 0, None)
+    window = Window(stamp(10), stamp(60))
+    dead = ("dead", stamp(0), stamp(20)), ("dead", stamp(50), None)
+    register(data, *dead)
+    assert rows_of(balance(data, window=window))["dead"] == (20, 0, 0, 0, 0, 20, None)
+    assert rows_of(balance(data))["dead"] == (69, 0, 0, 0, 0, 69, None)
+
+
+def test_a_period_ends_where_the_next_begins(data: DataDir) -> None:
+    """Both are open in the registry, of other poles; no second counts twice."""
+    land_rows(data, "a", [row(99, meter="m2")])
+    register(data, ("m1", stamp(0), None), ("m1", stamp(40), None))
+
+    assert rows_of(balance(data))["m1"] == (99, 0, 0, 0, 0, 99, None)
+
+
+def test_an_overflow_belongs_to_the_meter_and_epoch_that_it_names(
+    worked: DataDir, tmp_path: Path
+) -> None:
+    """7 and 8 of m2 are not m1's; 9 at another time and 50 are none of the epoch's."""
+    truth = write_truth(
+        tmp_path / "truth",
+        {("m1", 0): (1, 10), ("m2", 0): (1, 9)},
+        [("m2", 4)],
+        overflowed=[
+            *(f"m2,{seq},{stamp(seq).isoformat()}" for seq in (7, 8)),
+            f"m2,9,{stamp(500).isoformat()}",
+            f"m2,50,{stamp(5).isoformat()}",
+        ],
+    )
+    found = rows_of(balance(worked, truth))
+
+    assert found["m1"] == (10, 9, 1, 1, 0, 0, 0)
+    assert found["m2"] == (9, 4, 0, 0, 5, 0, 3)
+
+
+def test_a_dropped_reading_belongs_to_its_epoch_and_run(worked: DataDir, tmp_path: Path) -> None:
+    """Two runs with an m2 each; the second declares 8, and the first knows nothing of it."""
+    truth = write_truth(tmp_path / "truth", {("m1", 0): (1, 10), ("m2", 0): (1, 5)}, [("m2", 4)])
+    write_truth(tmp_path / "truth", {("m2", 0): (7, 9)}, [("m2", 8)], run="run-2")
+    ledger = balance(worked, truth)
+
+    assert rows_of(ledger)["m2"] == (8, 4, 0, 0, 4, 0, 2)
+    early = balance(worked, truth, Window(None, stamp(6)))
+    assert rows_of(early)["m2"] == (5, 4, 0, 0, 1, 0, 1)
+
+
+def test_losses_in_a_window_may_be_explained_but_not_beyond_what_is_unattributed(
+    worked: DataDir, tmp_path: Path
+) -> None:
+    """m2 misses 6 undeclared, one payload is unattributed: at most, and not exactly, so many."""
+    epochs = {("m1", 0): (1, 10), ("m2", 0): (1, 6)}
+    truth = write_truth(tmp_path / "truth", epochs, [("m2", 4)])
+    # What a writer that was killed left behind.
+    write_truth(truth, epochs, run=".run-2.17")
+    whole, part = Window(), Window(None, stamp(6))
+
+    assert balance(worked, truth, whole).problems == []
+    assert balance(worked, truth, part).problems == []
+    more = write_truth(tmp_path / "more", {("m1", 0): (1, 12), ("m2", 0): (1, 6)}, [("m2", 4)])
+    wide = Window(None, stamp(3000))
+    assert balance(worked, more, wide).problems == [
+        "m1: 2 readings neither stored, dead-lettered nor declared lost",
+        "m2: 1 readings neither stored, dead-lettered nor declared lost",
+    ]
+
+
+def test_the_total_of_declared_losses_is_known_where_one_meter_knows_its_own() -> None:
+    known, other = (LedgerRow(m, 9, 5, 1, 2, 1, 1, lost) for m, lost in (("a", 3), ("b", None)))
+
+    assert Ledger([known, other], []).total == LedgerRow("total", 18, 10, 2, 4, 2, 2, 3)
+    assert Ledger([other], []).total.declared_lost is None
+
+
+def test_a_window_is_whole_only_without_any_end() -> None:
+    assert Window().is_whole
+    assert not Window(HOUR, None).is_whole
+    assert not Window(None, HOUR).is_whole
+    assert Window(stamp(0), stamp(1)).micros()[1] - Window(stamp(0), None).micros()[0] == 10**6
+
+
+def test_a_letter_of_a_sample_that_was_never_generated_takes_nothing_from_what_is_declared(
+    worked: DataDir, tmp_path: Path
+) -> None:
+    """m2 misses 4, which is declared, and 6; a letter of its 77 stands for one of them."""
+    epochs = {("m1", 0): (1, 10), ("m2", 0): (1, 6)}
+    truth = write_truth(tmp_path / "truth", epochs, [("m2", 4)])
+    # What a writer that was killed left behind.
+    write_truth(truth, epochs, run=".run-2.17")
+    write_dead_letters(worked, [letter("d3", "m2", 77)], segment="s2")
+
+    assert rows_of(balance(worked, truth))["m2"] == (6, 4, 0, 1, 1, 0, 1)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import random
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from support import HOUR, stored_rows
 
+from ami_contract.errors import LakeError
 from ami_contract.lake import DataDir
-from ami_store.lake import compact_hour, compaction_connection, land, read_hour
-from ami_store.quarantine import clear_quarantine, damage, quarantined, set_aside_damaged
+from ami_store.lake import compact_hour, compaction_connection, damage, land, read_hour
+from ami_store.quarantine import clear_quarantine, quarantined, set_aside_damaged
 
 NOW = datetime(2026, 3, 1, 16, tzinfo=UTC)
 
@@ -45,6 +49,26 @@ def test_a_damaged_file_goes_aside_and_its_neighbours_are_compacted(
         assert compact_hour(data, HOUR, now=NOW, con=con).manifest.rows == 2
 
 
+def test_no_changed_bit_of_a_page_gets_into_the_compacted_hour(data: DataDir) -> None:
+    """Most of them would be read as other numbers, without a word."""
+    rows = stored_rows(HOUR, [240.0 + number / 7 for number in range(200)])
+    path = land(data, HOUR, "a", rows)
+    whole = path.read_bytes()
+    pages = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
+    rng = random.Random(4)
+    for _ in range(25):
+        changed = bytearray(whole)
+        changed[rng.randrange(4, pages)] ^= 1 << rng.randrange(8)
+        path.write_bytes(changed)
+        with compaction_connection() as con:
+            if damage(path):
+                with pytest.raises(LakeError, match=r"a\.r200\.parquet: .*; `ami replay --from "):
+                    compact_hour(data, HOUR, now=NOW, con=con)
+            else:
+                # A bit that says nothing, such as one of a page's own statistics.
+                assert pq.read_table(path).equals(pq.read_table(pa.BufferReader(whole)))
+
+
 def test_whole_files_stay_where_they_are(data: DataDir) -> None:
     path = land(data, HOUR, "a", stored_rows(HOUR, [240.0]))
     assert damage(path) == ""
@@ -60,3 +84,24 @@ def test_clearing_deletes_only_the_hours_named(data: DataDir) -> None:
     assert clear_quarantine(data, [HOUR]) == 1
     assert [found.hour for found in quarantined(data)] == [later]
     assert len(list(data.quarantine.rglob("*.*"))) == 2
+
+
+@pytest.mark.parametrize("content", [None, b"{", b"[]", b'{"rows": 3}'])
+def test_a_file_whose_reason_is_lost_is_listed_with_what_it_tells_itself(
+    data: DataDir, content: bytes | None
+) -> None:
+    before = datetime.now(UTC).replace(microsecond=0)
+    spoil(land(data, HOUR, "a", stored_rows(HOUR, [240.0] * 3)), "cut")
+    [moved] = set_aside_damaged(data, HOUR, now=NOW)
+    reason = moved.path.with_name(moved.path.name + ".json")
+    if content is None:
+        reason.unlink()
+    else:
+        reason.write_bytes(content)
+    [found] = quarantined(data)
+    assert (found.path, found.hour, found.rows) == (moved.path, HOUR, 3)
+    assert found.reason.startswith("unknown")
+    assert before <= datetime.fromisoformat(found.at) <= datetime.now(UTC)
+    assert found.remedy == moved.remedy
+    assert clear_quarantine(data, [HOUR]) == 1
+    assert list(quarantined(data)) == []

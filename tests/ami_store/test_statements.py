@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from serving_cases import CASES
+from syntax import syntax_of
 
 from ami_store import statements
 from ami_store.serving import values_of
@@ -54,7 +55,7 @@ def interpolated(tree: ast.AST) -> Iterator[tuple[int, str]]:
 
 
 def test_texts_of_statements_are_made_of_constants_alone() -> None:
-    tree = ast.parse((ROOT / "ami_store" / "statements.py").read_text(encoding="utf-8"))
+    tree = syntax_of((ROOT / "ami_store" / "statements.py").read_text(encoding="utf-8"))
     made = [
         node
         for node in tree.body
@@ -74,7 +75,7 @@ def test_texts_of_statements_are_made_of_constants_alone() -> None:
 
 @pytest.mark.parametrize("path", SERVING, ids=lambda path: path.name)
 def test_no_sql_is_built_where_requests_are_answered(path: Path) -> None:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = syntax_of(path.read_text(encoding="utf-8"))
 
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):

@@ -4,6 +4,8 @@ written."""
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -79,6 +81,46 @@ def test_a_damaged_warehouse_is_not_published(published: DataDir) -> None:
 
     assert published.published_warehouse.read_bytes() == before
     assert not list(published.warehouse.parent.glob(".writing-*"))
+
+
+def test_what_a_killed_writer_committed_is_published(published: DataDir) -> None:
+    killed = (
+        "import duckdb, os, sys\n"
+        "con = duckdb.connect(sys.argv[1])\n"
+        "con.execute(\"SET checkpoint_threshold = '1TB'\")\n"
+        'con.execute("UPDATE health SET score = 12")\n'
+        "os.kill(os.getpid(), 9)\n"
+    )
+    subprocess.run([sys.executable, "-c", killed, str(published.warehouse)], check=False)
+    assert published.warehouse.with_name("warehouse.duckdb.wal").exists()
+
+    publish(published)
+
+    assert query(published, "SELECT score FROM health").rows == [(12,)]
+    folder = published.published_warehouse.parent
+    assert not list(folder.glob(".writing-*"))
+    assert not list(folder.glob("serve.duckdb.wal"))
+
+
+def test_nothing_is_published_while_another_process_writes(published: DataDir) -> None:
+    writer = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import duckdb, sys; con = duckdb.connect(sys.argv[1]); print(flush=True); input()",
+            str(published.warehouse),
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    try:
+        assert writer.stdout is not None
+        writer.stdout.readline()
+        with pytest.raises(WarehouseError, match="wait for its run to end"):
+            publish(published)
+    finally:
+        writer.communicate(b"\n", timeout=30)
+    assert query(published, "SELECT score FROM health").rows == [(97.5,)]
 
 
 def test_a_reader_keeps_its_snapshot_while_another_is_published(published: DataDir) -> None:
@@ -242,12 +284,32 @@ def test_a_replaced_file_stays_for_the_grace_and_then_goes(published: DataDir) -
     assert query(published, "SELECT count(*) FROM readings").rows == [(2,)]
 
 
+def test_an_hour_that_is_committed_again_and_again_keeps_only_what_the_grace_covers(
+    published: DataDir,
+) -> None:
+    """As the open hour is, every five minutes, where the grace is fifteen."""
+    begun = now() - timedelta(hours=1)
+    for tick in range(6):
+        land_rows(published, f"t{tick}", [row(10 + tick)])
+        at = begun + timedelta(minutes=5 * tick)
+        compact(published, now=at)
+        build_warehouse(published)
+        publish(published)
+        collect_garbage(published, now=at + timedelta(seconds=1), grace=GRACE)
+
+    landed = {name for name in hour_files(published) if name.startswith("t")}
+    assert landed == {landed_name(f"t{tick}", 1) for tick in (3, 4, 5)}
+    readings = [name for name in hour_files(published) if name.startswith("readings-")]
+    assert len(readings) == 4  # that of now and those of the last three ticks
+    assert query(published, "SELECT count(*) FROM readings").rows == [(8,)]
+
+
 def test_what_the_published_snapshot_names_stays_however_old(published: DataDir) -> None:
     time.sleep(0.01)
     compact(published, now=now())
-    named = hour_files(published)
+    named = hour_files(published) - {landed_name("a", 1)}  # merged before it was published
 
-    assert collect_garbage(published, now=now() + timedelta(days=1), grace=GRACE) == 0
+    assert collect_garbage(published, now=now() + timedelta(days=1), grace=GRACE) == 1
     assert hour_files(published) == named
     assert query(published, "SELECT count(*) FROM readings").rows == [(1,)]
 

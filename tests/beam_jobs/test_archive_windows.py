@@ -14,7 +14,6 @@ from ingest_helpers import (
     ARROW,
     EVENT_TS,
     NDJSON,
-    NOW,
     arrow_table,
     as_arrow,
     as_json,
@@ -33,7 +32,6 @@ from beam_jobs.archive_windows import ArchiveByMinute, due, join_arrow, pieces_o
 from beam_jobs.elements import Message, Validated
 
 MINUTE = EVENT_TS.replace(second=0)
-PUBLISHED = NOW - timedelta(seconds=1)
 
 
 def published(found: Message, instant: datetime) -> Message:

@@ -50,7 +50,6 @@ GATEWAY = {
     "batch_id": "b7",
 }
 TABLE = "my-project:grid.raw_meter_readings"
-INGEST_TS = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 def enriched(*readings: dict[str, Any]) -> Enriched:

@@ -383,3 +383,16 @@ def test_the_thread_lays_out_and_outlives_a_fault(data: DataDir) -> None:
             deadline.wait(0.01)
 
     assert laid_out(data) == {MINUTE_30: [1]}
+
+
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [("a.jsonl.gz", lambda path: list(read_lines(path))), ("a.arrow", read_rows)],
+)
+def test_a_file_of_the_archive_that_cannot_be_read_is_named_with_what_to_do(
+    tmp_path: Path, name: str, read: Callable[[Path], object]
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(b"damaged")
+    with pytest.raises(LakeError, match=rf"{name}: .*; restore it from a backup, or move it away"):
+        read(path)

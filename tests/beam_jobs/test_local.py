@@ -26,9 +26,11 @@ from ingest_helpers import (
 from ami_contract.errors import LakeError, TransportError
 from ami_contract.lake import DataDir
 from beam_jobs import pipeline
-from beam_jobs.elements import Message
+from beam_jobs.bounded import RunMetrics
+from beam_jobs.elements import Message, MessageBatch
 from beam_jobs.intake import Limits
-from beam_jobs.local import Totals, ingest, segment_name
+from beam_jobs.local import LocalStore, Totals, ingest, segment_name
+from beam_jobs.source import Received
 
 LIMITS = Limits(max_messages=100, max_bytes=1_000_000, max_wait_s=0.05)
 
@@ -281,3 +283,47 @@ def test_segment_names_sort_by_time_and_never_repeat() -> None:
     assert segment_name(NOW) != first
     assert first.startswith("20260301T120000000000-")
     assert first.replace("-", "").isalnum()
+
+
+def test_a_batch_that_overlaps_another_is_timed_from_its_own_begin(
+    data: DataDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first is begun 100 s before the second, which takes 10 s, and ends 1000 s after it."""
+    passed_s = [0.0]
+    begun, other_ended, stop = threading.Event(), threading.Event(), threading.Event()
+    durations: list[float] = []
+
+    class Slow(QueueSource):
+        def pull(self, max_messages: int, timeout_s: float) -> list[Received]:
+            if self.pulls == 1:
+                assert begun.wait(30)
+                passed_s[0] += 100
+            return super().pull(max_messages, timeout_s)
+
+    def store(_lake: LocalStore, batch: MessageBatch) -> RunMetrics:
+        if batch.messages[0].message_id == "0":
+            begun.set()
+            assert other_ended.wait(30)
+            passed_s[0] += 1000
+        else:
+            passed_s[0] += 10
+        return RunMetrics({"stored": 1}, {})
+
+    def report(totals: Totals) -> None:
+        durations.append(totals.last_batch_s)
+        other_ended.set()
+        if totals.batches == 2:
+            stop.set()
+
+    monkeypatch.setattr(LocalStore, "store", store)
+    run(
+        data,
+        Slow(messages(2), per_pull=1),
+        limits=tight(1),
+        workers=2,
+        clock=lambda: time.monotonic() + passed_s[0],
+        idle_timeout_s=None,
+        stop=stop,
+        report=report,
+    )
+    assert durations == pytest.approx([10, 1110], abs=5)

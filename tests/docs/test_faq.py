@@ -8,6 +8,7 @@ from functools import cache
 
 import pytest
 from markdown_pages import ROOT, read
+from syntax import syntax_of
 
 PACKAGES = ("ami_api", "ami_cli", "ami_contract", "ami_dagster", "ami_store")
 PACKAGES += ("beam_jobs", "local_pubsub", "simulator")
@@ -22,7 +23,7 @@ def messages() -> tuple[str, ...]:
     found: list[str] = []
     for package in PACKAGES:
         for path in sorted((ROOT / package).rglob("*.py")):
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            for node in ast.walk(syntax_of(path.read_text(encoding="utf-8"))):
                 if isinstance(node, ast.JoinedStr):
                     parts = [v.value if isinstance(v, ast.Constant) else HOLE for v in node.values]
                     found.append("".join(map(str, parts)))

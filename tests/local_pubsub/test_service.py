@@ -18,8 +18,6 @@ from local_pubsub.server import PubSubServer
 
 from .conftest import PROJECT, Lab
 
-OTHER_TOPIC = f"projects/{PROJECT}/topics/other"
-
 
 def test_topics_are_created_shown_listed_and_deleted(lab: Lab) -> None:
     made = lab.publisher.create_topic(request={"name": lab.topic, "labels": {"env": "lab"}})

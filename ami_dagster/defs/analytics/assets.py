@@ -17,8 +17,9 @@ from packaging.version import Version
 
 from ami_contract.lake import HOUR
 from ami_dagster.column_lineage import read_parents
+from ami_dagster.dbt_sources import dbt_sources
 from ami_dagster.defs.analytics.columns import grains, table_metadata
-from ami_dagster.defs.analytics.facts import facts_of, no_facts, with_facts
+from ami_dagster.defs.analytics.facts import facts_of, no_facts, no_rows, refused_rows, with_facts
 from ami_dagster.defs.lake.assets import WAREHOUSE_POOL
 from ami_dagster.freshness import mart_policy
 from ami_dagster.jobs import REASON_TAG
@@ -166,14 +167,13 @@ def dbt_resource(project: DbtProject) -> LeanDbt:
     return LeanDbt(
         project_dir=project,
         dbt_executable=str(Path(sys.executable).parent / "dbt"),
-        global_config_flags=["--no-use-colors"],
+        # dbt's debug log costs a twentieth of a short run; what failed stands in its other words.
+        global_config_flags=["--no-use-colors", "--log-level-file", "info"],
     )
 
 
 def _newest_source(project_dir: Path) -> float:
-    folders = ("models", "macros", "tests", "seeds")
-    files = [path for folder in folders for path in (project_dir / folder).rglob("*.*")]
-    return max(path.stat().st_mtime for path in [*files, *project_dir.glob("*.yml")])
+    return max(path.stat().st_mtime for path in dbt_sources(project_dir))
 
 
 def dbt_models(project: DbtProject, translator: AmiTranslator) -> dg.AssetsDefinition:
@@ -217,8 +217,11 @@ def _models(
         with parsed_once(lake.data.parsed_models(project.target), target):
             events = dbt.cli(build, context=context, target_path=target).stream()
             # Only a DuckDB beside us is cheap to look into.
-            look = partial(facts_of, lake.data) if project.target is None else no_facts
-            yield from with_facts(events, manifest_of(project), look, context)
+            look, refused = no_facts, no_rows
+            if project.target is None:
+                look = partial(facts_of, lake.data)
+                refused = partial(refused_rows, lake.data, target / "compiled")
+            yield from with_facts(events, manifest_of(project), look, refused, context)
 
     return models
 

@@ -1,4 +1,4 @@
-"""What a run of dbt has made: reads the warehouse after it, gives metadata of materializations.
+"""What a run of dbt has made: reads the warehouse after it, gives metadata of what was built.
 
 One connection looks at all models of a run, once dbt has let go of the file. dagster-dbt's own
 `fetch_row_counts` asks through dbt's adapter, a connection per model.
@@ -7,6 +7,7 @@ One connection looks at all models of a run, once dbt has let go of the file. da
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from pathlib import Path
 from typing import Any, Final
 
 import dagster as dg
@@ -16,7 +17,7 @@ from dagster_dbt.errors import DagsterDbtCliRuntimeError
 from ami_contract.errors import AmiError
 from ami_contract.lake import DataDir
 from ami_dagster.defs.analytics.pictures import PICTURES
-from ami_store.built import built_warehouse, newest_rows, row_counts, time_span
+from ami_store.built import built_warehouse, first_rows, newest_rows, row_counts, time_span
 from ami_store.warehouse import Answer
 
 # The first of these that a mart has is its time.
@@ -82,6 +83,35 @@ def no_facts(_nodes: Iterable[Mapping[str, Any]]) -> dict[str, Facts]:
     return {}
 
 
+def refused_rows(
+    data: DataDir, compiled: Path, tests: Iterable[Mapping[str, Any]]
+) -> dict[str, dg.TableMetadataValue]:
+    """First rows that data tests object to, by the name of the test.
+
+    Args:
+        data: of the warehouse.
+        compiled: folder of the queries that dbt has run.
+        tests: nodes of dbt's manifest.
+
+    Raises:
+        WarehouseError: the warehouse cannot be read now.
+    """
+    queries = {
+        test["name"]: path.read_text(encoding="utf-8")
+        for test in tests
+        for path in compiled.rglob(Path(test["path"]).name)
+    }
+    if not queries:
+        return {}
+    with built_warehouse(data) as con:
+        return {name: _preview(first_rows(con, sql, _PREVIEWED)) for name, sql in queries.items()}
+
+
+def no_rows(_tests: Iterable[Mapping[str, Any]]) -> dict[str, dg.TableMetadataValue]:
+    """Nothing is told."""
+    return {}
+
+
 def _facts(
     con: duckdb.DuckDBPyConnection, data: DataDir, node: Mapping[str, Any], rows: int
 ) -> Facts:
@@ -121,11 +151,13 @@ def with_facts(
     events: Iterator[Any],
     manifest: Mapping[str, Any],
     look: Callable[[list[Mapping[str, Any]]], dict[str, Facts]],
+    refused: Callable[[list[Mapping[str, Any]]], dict[str, dg.TableMetadataValue]],
     context: dg.AssetExecutionContext,
 ) -> Iterator[Any]:
-    """The events of a run of dbt once it has ended, its materializations with their facts.
+    """The events of a run of dbt once it has ended.
 
-    What cannot be told is left out with a warning: the models are built all the same.
+    Materializations come with their facts, failed checks with rows that they object to. What cannot
+    be told is left out with a warning: the models are built all the same.
     """
     held: list[Any] = []
     failure: DagsterDbtCliRuntimeError | None = None
@@ -134,13 +166,21 @@ def with_facts(
         held.extend(events)
     except DagsterDbtCliRuntimeError as error:
         failure = error
-    nodes = [manifest["nodes"][_unique_id(event)] for event in held if isinstance(event, dg.Output)]
+    nodes = manifest["nodes"]
+    failed = [
+        event for event in held if isinstance(event, dg.AssetCheckResult) and not event.passed
+    ]
     facts: dict[str, Facts] = {}
+    rows: dict[str, dg.TableMetadataValue] = {}
     try:
-        facts = look(nodes)
+        facts = look([nodes[_unique_id(event)] for event in held if isinstance(event, dg.Output)])
+        rows = refused([nodes[_unique_id(check)] for check in failed])
     except (AmiError, duckdb.Error) as error:
         context.log.warning("rows and previews are left out: %s", error)
     for event in held:
+        if event in failed:
+            yield _with_rows(event, rows.get(nodes[_unique_id(event)]["name"]))
+            continue
         if not isinstance(event, dg.Output):
             yield event
             continue
@@ -155,5 +195,13 @@ def with_facts(
         raise failure
 
 
-def _unique_id(output: dg.Output[Any]) -> str:
-    return str(output.metadata["unique_id"].value)
+def _with_rows(
+    check: dg.AssetCheckResult, rows: dg.TableMetadataValue | None
+) -> dg.AssetCheckResult:
+    if rows is None:
+        return check
+    return check._replace(metadata={**(check.metadata or {}), "failing_rows": rows})
+
+
+def _unique_id(event: dg.Output[Any] | dg.AssetCheckResult) -> str:
+    return str(event.metadata["unique_id"].value)

@@ -4,7 +4,7 @@ import shlex
 import subprocess
 import sys
 from datetime import timedelta
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 import dagster as dg
 from pydantic import Field, model_validator
@@ -21,6 +21,7 @@ DRAIN_INGEST: Final = "drain_ingest"
 # The entry point of the ingest; no module of it is imported here.
 SUBMIT: Final = (sys.executable, "-m", "beam_jobs.main")
 _POLL_S: Final = 15.0
+_T = TypeVar("_T")
 _FAILED_STATES: Final = frozenset({"FAILED", "CANCELLED", "CANCELLING"})
 
 
@@ -34,7 +35,9 @@ class LaunchConfig(dg.Config):
         ),
     )
     worker_machine_type: str = Field("e2-standard-2", description="Machine type of the workers.")
-    max_num_workers: int = Field(2, ge=1, le=1000, description="Most workers at a time.")
+    max_num_workers: int | None = Field(
+        None, ge=1, le=1000, description="Most workers at a time; left out: as the settings say."
+    )
     archive_minutes: Literal["1", "5"] = Field(
         "1", description="Minutes of event_ts in one file of the archive: 1 or 5."
     )
@@ -43,9 +46,12 @@ class LaunchConfig(dg.Config):
         ge=0,
         description="Provisional aggregates per pole and so many seconds; 0: none.",
     )
-    dead_letter_topic: str = Field(
-        "",
-        description="Topic of dead letters, its short name; empty: files in the archive's bucket.",
+    dead_letter_topic: str | None = Field(
+        None,
+        description=(
+            "Topic of dead letters, its short name; empty: files in the archive's bucket; left "
+            "out: as the settings say."
+        ),
     )
     sdk_container_image: str = Field(
         "", description="Image that the workers run; this or extra_package."
@@ -53,8 +59,18 @@ class LaunchConfig(dg.Config):
     extra_package: str = Field(
         "", description="Wheel that the workers install, as `infra/worker` builds it."
     )
-    use_public_ips: bool = Field(True, description="Whether workers have public addresses.")
-    subnetwork: str = Field("", description="Subnetwork of the workers; empty: the default one.")
+    use_public_ips: bool | None = Field(
+        None,
+        description=(
+            "Whether workers have public addresses; left out: where no subnetwork is named."
+        ),
+    )
+    subnetwork: str | None = Field(
+        None,
+        description=(
+            "Subnetwork of the workers; empty: the default one; left out: as the settings say."
+        ),
+    )
     update: bool = Field(
         False,
         description="Replace the job that runs now and take over its state and its messages.",
@@ -93,7 +109,8 @@ def launch_arguments(settings: Settings, config: LaunchConfig) -> list[str]:
         if not getattr(settings, name):
             raise SettingsError(f"AMI_{name.upper()} is empty; the Dataflow job needs it")
     table = f"{settings.project_id}:{settings.bigquery_dataset}.{RAW_TABLE}"
-    topic = config.dead_letter_topic
+    topic = _given(config.dead_letter_topic, settings.dataflow_dead_letter_topic)
+    subnetwork = _given(config.subnetwork, settings.dataflow_subnetwork)
     options: dict[str, object] = {
         "runner": "DataflowRunner",
         "project": settings.project_id,
@@ -109,20 +126,24 @@ def launch_arguments(settings: Settings, config: LaunchConfig) -> list[str]:
         "max_payload_bytes": settings.max_payload_bytes,
         "max_decoded_bytes": settings.max_decoded_bytes,
         "worker_machine_type": config.worker_machine_type,
-        "max_num_workers": config.max_num_workers,
+        "max_num_workers": _given(config.max_num_workers, settings.dataflow_max_workers),
         "service_account_email": settings.dataflow_service_account,
         "dlq_topic": f"projects/{settings.project_id}/topics/{topic}" if topic else "",
         "sdk_container_image": config.sdk_container_image,
         "extra_package": config.extra_package,
-        "subnetwork": config.subnetwork,
+        "subnetwork": subnetwork,
     }
     given = [part for name, value in options.items() if value for part in (f"--{name}", str(value))]
     flags = {
         "--streaming": True,
         "--update": config.update,
-        "--no_use_public_ips": not config.use_public_ips,
+        "--no_use_public_ips": not _given(config.use_public_ips, not subnetwork),
     }
     return given + [flag for flag, is_set in flags.items() if is_set]
+
+
+def _given(value: _T | None, otherwise: _T) -> _T:
+    return otherwise if value is None else value
 
 
 def launch_problem(job: JobSeen, *, update: bool) -> str:

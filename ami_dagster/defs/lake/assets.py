@@ -5,7 +5,7 @@ import dagster as dg
 from ami_contract.errors import LakeError
 from ami_contract.lake import DataDir, partition_key
 from ami_dagster.freshness import EVERY_5_MINUTES, ON_ARRIVAL
-from ami_dagster.partitions import uncompacted_hours
+from ami_dagster.partitions import stored_hours
 from ami_dagster.resources import Lake
 from ami_store.lake import Hour, compact_hour, compaction_connection, stored_files
 from ami_store.quarantine import SetAside, quarantined, set_aside_damaged
@@ -77,8 +77,13 @@ def compaction(partitions: dg.HourlyPartitionsDefinition) -> dg.AssetsDefinition
     )
     def compacted_readings(context: dg.AssetExecutionContext, lake: Lake) -> dg.MaterializeResult:
         window = context.partition_time_window
-        starts = uncompacted_hours(lake.data, window.start, window.end)
+        stored = stored_hours(lake.data, window.start, window.end)
+        starts = [hour.start for hour in stored if not hour.is_compacted]
         context.log.info("%d hours have landed files to merge", len(starts))
+        for hour in stored:
+            if hour.is_compacted:
+                # Made anew as it was: its page would lose what it told.
+                _tell(context, lake.data, hour)
         with compaction_connection() as con:
             for number, start in enumerate(starts, 1):
                 try:
@@ -90,13 +95,16 @@ def compaction(partitions: dg.HourlyPartitionsDefinition) -> dg.AssetsDefinition
                     for found in moved:
                         context.log.error("%s was set aside: %s", found.path, found.reason)
                     hour = compact_hour(lake.data, start, now=lake.now(), con=con)
-                facts = hour_metadata(lake.data, hour)
-                context.add_asset_metadata(facts, partition_key=partition_key(start))
+                _tell(context, lake.data, hour)
                 if number % _PROGRESS_EVERY == 0:
                     context.log.info("%d of %d hours", number, len(starts))
         return dg.MaterializeResult(check_results=[whole_files(list(quarantined(lake.data)))])
 
     return compacted_readings
+
+
+def _tell(context: dg.AssetExecutionContext, data: DataDir, hour: Hour) -> None:
+    context.add_asset_metadata(hour_metadata(data, hour), partition_key=partition_key(hour.start))
 
 
 def whole_files(found: list[SetAside]) -> dg.AssetCheckResult:

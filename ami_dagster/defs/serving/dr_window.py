@@ -14,7 +14,7 @@ from ami_contract.errors import SettingsError, WarehouseError
 from ami_contract.lake import DataDir
 from ami_dagster.defs.analytics.pictures import shed_picture
 from ami_dagster.resources import Lake
-from ami_store.files import TEMPORARY_PREFIX, fsync_folder
+from ami_store.files import TEMPORARY_PREFIX, replace_folder
 from ami_store.highlights import Shed
 from ami_store.warehouse import connect
 
@@ -216,9 +216,7 @@ def write_files(data: DataDir, config: DrWindowConfig) -> Path:
                     [config.start, config.end, config.pole_ids],
                 )
                 rows.df().to_csv(fresh / f"{file}.csv", index=False)
-        shutil.rmtree(target, ignore_errors=True)
-        fresh.replace(target)
-        fsync_folder(target.parent)
+        replace_folder(fresh, target)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     return target

@@ -14,7 +14,7 @@ from ami_dagster.defs.serving.quality_report import quality_report
 from ami_dagster.partitions import DAY
 from ami_dagster.resources import Lake
 from ami_store.export import Exported, Order, export
-from ami_store.files import TEMPORARY_PREFIX, fsync_folder, write_bytes
+from ami_store.files import TEMPORARY_PREFIX, recover_folder, replace_folder, write_bytes
 
 GROUP = "serving"
 
@@ -80,12 +80,11 @@ def export_day(data: DataDir, config: ExportConfig, start: datetime, target: Pat
         meters=(),
         by="pole" if config.one_file_per_pole else None,
     )
+    recover_folder(target)
     try:
         done = export(data, order)
         if config.one_file_per_pole:
-            shutil.rmtree(target, ignore_errors=True)
-            fresh.replace(target)
-            fsync_folder(target.parent)
+            replace_folder(fresh, target)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     return done

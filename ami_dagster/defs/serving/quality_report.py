@@ -98,7 +98,10 @@ def letters_by_code(data: DataDir, day: datetime) -> Counter[str]:
                 try:
                     codes[str(json.loads(line)["code"])] += 1
                 except (ValueError, KeyError, TypeError) as error:
-                    raise LakeError(f"{path}: line {number} is damaged ({error!r})") from error
+                    raise LakeError(
+                        f"{path}: line {number} is damaged ({error!r}); mend the line or move the "
+                        "file away"
+                    ) from error
     return codes
 
 

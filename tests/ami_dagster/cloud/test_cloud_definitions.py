@@ -125,7 +125,9 @@ def test_dbt_runs_on_the_target_bigquery_with_the_settings_values(
     resource = definitions.resources["dbt"].model_copy(update={"dbt_executable": str(dbt)})
     resource.cli(["build"], raise_on_error=False).wait()
     last = said.read_text().splitlines()[-1]
-    assert last.startswith("--no-use-colors build --target bigquery target/bigquery/")
+    assert last.startswith(
+        "--no-use-colors --log-level-file info build --target bigquery target/bigquery/"
+    )
 
 
 def test_a_project_that_is_not_named_is_said_at_once(tmp_path: Path) -> None:

@@ -75,8 +75,8 @@ def tick(
     cursor: str | None,
     **resources: object,
 ) -> dg.SensorResult:
-    context = dg.build_sensor_context(instance=instance, cursor=cursor, resources=resources)
-    result = sensor(context)
+    with dg.build_sensor_context(instance=instance, cursor=cursor, resources=resources) as context:
+        result = sensor(context)
     assert isinstance(result, dg.SensorResult)
     for event in result.asset_events or []:
         instance.report_runless_asset_event(event)
@@ -357,8 +357,8 @@ def asked(name: str, at: datetime, instance: dg.DagsterInstance) -> dict[str, st
     """Tags of the run that a tick asks for; the reason when it skips."""
     first = datetime(2026, 2, 20, tzinfo=UTC)
     schedules = {s.name: s for s in [*cloud_schedules(first), retention_schedule()]}
-    context = dg.build_schedule_context(instance=instance, scheduled_execution_time=at)
-    result = schedules[name](context)
+    with dg.build_schedule_context(instance=instance, scheduled_execution_time=at) as context:
+        result = schedules[name](context)
     if isinstance(result, dg.SkipReason):
         return result.skip_message or ""
     assert isinstance(result, dg.RunRequest)
@@ -477,15 +477,15 @@ def test_late_days_and_failures_evaluate_in_the_profile(
     sensors = {sensor.name: sensor for sensor in definitions.sensors or []}
     lake = definitions.resources["lake"]
     succeed(instance, "refresh_hours", **{"dagster/partition": "2026-03-01-14:00"})
-    context = dg.build_sensor_context(instance=instance, resources={"lake": lake})
-    result = sensors["failures"](context)
+    with dg.build_sensor_context(instance=instance, resources={"lake": lake}) as context:
+        result = sensors["failures"](context)
     assert "failing: nothing" in str(result.skip_reason)
     run = instance.get_runs()[0]
     event = dg.DagsterEvent(dg.DagsterEventType.RUN_SUCCESS.value, job_name="refresh_hours")
-    status = dg.build_run_status_sensor_context(
+    with dg.build_run_status_sensor_context(
         "late_days", event, instance, run, resources={"lake": lake}
-    )
-    request = sensors["late_days"](status)
+    ) as status:
+        request = sensors["late_days"](status)
     assert isinstance(request, dg.RunRequest)
     # The local dates of every site on Earth that the hour touches.
     assert span(dict(request.tags)) == ("2026-03-01", "2026-03-02")

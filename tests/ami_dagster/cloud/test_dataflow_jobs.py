@@ -97,6 +97,35 @@ def test_the_ingest_takes_every_option_that_a_launch_gives(settings: Settings) -
     assert given["max_num_workers"] == 2
 
 
+def test_what_a_launch_leaves_out_is_as_the_settings_say(settings: Settings) -> None:
+    deployed = settings.model_copy(
+        update={
+            "dataflow_subnetwork": "s",
+            "dataflow_max_workers": 7,
+            "dataflow_dead_letter_topic": "ami-dlq",
+        }
+    )
+
+    def given(of: Settings, **config: Any) -> dict[str, Any]:
+        options = parse(launch_arguments(of, LaunchConfig(**IMAGE, **config)))
+        found = options.get_all_options()
+        names = ("subnetwork", "use_public_ips", "max_num_workers", "dlq_topic")
+        return {name: found[name] for name in names}
+
+    topic = "projects/grid/topics/ami-dlq"
+    assert given(deployed) == {
+        "subnetwork": "s", "use_public_ips": False, "max_num_workers": 7, "dlq_topic": topic,
+    }  # fmt: skip
+    # What is asked for wins, an empty text too.
+    asked = {"subnetwork": "", "dead_letter_topic": "", "max_num_workers": 3}
+    assert given(deployed, **asked) == {
+        "subnetwork": None, "use_public_ips": None, "max_num_workers": 3, "dlq_topic": None,
+    }  # fmt: skip
+    assert given(deployed, use_public_ips=True)["use_public_ips"] is None
+    assert given(settings)["use_public_ips"] is None
+    assert given(settings, use_public_ips=False)["use_public_ips"] is False
+
+
 def test_the_entry_point_is_that_of_the_ingest() -> None:
     assert (sys.executable, "-m", "beam_jobs.main") == SUBMIT
 
