@@ -35,11 +35,11 @@ smoke: .venv/.runtime ## two meters for two minutes in real time: stored, balanc
 setup: .venv/.dev ## install everything, test tools included
 
 test: .venv/.dev ## lint, types and all tests that take minutes (what CI runs)
-	@$(MAKE) --no-print-directory lint typecheck
+	@$(MAKE) --no-print-directory --jobs 2 lint typecheck
 	$(BIN)/pytest -m "not slow" $(PARALLEL)
 
 test-full: .venv/.dev ## every test, the slow ones too
-	@$(MAKE) --no-print-directory lint typecheck
+	@$(MAKE) --no-print-directory --jobs 2 lint typecheck
 	$(BIN)/pytest
 
 coverage: .venv/.dev ## branches of the platform's code that `make test` goes through
@@ -86,7 +86,7 @@ clean-machine: .venv/.dev ## what `make demo` and `make smoke` take with nothing
 lint: .venv/.dev ## ruff, sqlfluff, hadolint and shellcheck
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	AMI_DATA_DIR=$(CURDIR)/.venv/lint $(BIN)/sqlfluff lint --disable-progress-bar \
+	AMI_DATA_DIR=$(CURDIR)/.venv/lint $(BIN)/sqlfluff lint --processes 0 --disable-progress-bar \
 		dbt_ami/models dbt_ami/tests
 	$(BIN)/hadolint infra/Dockerfile infra/worker/Dockerfile
 	$(BIN)/shellcheck --external-sources --source-path infra/scripts \

@@ -53,7 +53,7 @@ def health(folder: str, registry: str, target: str) -> None:
     poles["energy_kwh"] /= 3600
     poles["pct_low"] = 100 * poles["low_readings"] / poles["received"]
     poles["pct_high"] = 100 * poles["high_readings"] / poles["received"]
-    poles["missing_rate"] = 1 - poles["received"] / (3600 * poles["meters_reporting"])
+    poles["missing_rate"] = 1 - poles["received"] / expected(readings)
     poles["peak_kw"] = peak_kw(readings)
     poles["share_out_of_limits"] = share_out_of_limits(readings)
     poles["meters_with_event"] = meters_with_event(readings)
@@ -67,6 +67,13 @@ def health(folder: str, registry: str, target: str) -> None:
         0.35 * score_voltage + 0.25 * score_events + 0.25 * score_data + 0.15 * score_loading
     )
     poles.reset_index().astype({"pole_id": str}).to_parquet(target, index=False)
+
+
+def expected(readings: pd.DataFrame) -> pd.Series:
+    """Readings up to each meter's last one in the hour: later ones may still be on their way."""
+    last_ts = readings.groupby(["meter_id", *POLE_HOUR], observed=True)["event_ts"].max()
+    into_hour = last_ts - last_ts.index.get_level_values("hour_ts")
+    return (into_hour.dt.floor("s").dt.total_seconds() + 1).groupby(POLE_HOUR, observed=True).sum()
 
 
 def peak_kw(readings: pd.DataFrame) -> pd.Series:

@@ -93,7 +93,7 @@ def test_no_block_is_simulated_twice() -> None:
     assert asked == [(1_000, 1_300), (1_300, 1_600), (1_600, 1_900)]
 
 
-@pytest.mark.parametrize("payload", ["json", "arrow"])
+@pytest.mark.parametrize("payload", ["json", pytest.param("arrow", marks=pytest.mark.slow)])
 def test_a_quick_ingest_is_stored_whole_and_compared_with_its_limit(
     tmp_path: Path, payload: str
 ) -> None:

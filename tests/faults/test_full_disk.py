@@ -216,7 +216,9 @@ def published(platform: Platform) -> int:
     return sum(int(row[generated]) - int(row[dropped]) for row in rows if row[0] != "meter_id")
 
 
-@pytest.mark.parametrize("trouble", ["full disk", "read-only"])
+@pytest.mark.parametrize(
+    "trouble", ["full disk", pytest.param("read-only", marks=pytest.mark.slow)]
+)
 def test_a_drain_ends_with_one_clear_line_and_leaves_the_messages_in_pubsub(
     volume: Volume, platform: Platform, trouble: str
 ) -> None:

@@ -180,6 +180,7 @@ def test_a_damaged_landed_file_goes_aside_and_the_rest_of_its_hour_is_built(
     ]
 
 
+@pytest.mark.slow
 def test_the_command_that_the_check_names_brings_exactly_that_hour_back(
     platform: Platform,
 ) -> None:

@@ -30,7 +30,8 @@ def publication(
 
     @dg.asset(
         name="published_warehouse",
-        deps=list(models),
+        # Of all partitions Dagster would list every key of every model in each run.
+        deps=[dg.AssetDep(key, partition_mapping=dg.LastPartitionMapping()) for key in models],
         group_name=GROUP,
         kinds={"duckdb"},
         pool=WAREHOUSE_POOL,
