@@ -83,11 +83,15 @@ mutate: .venv/.dev ## put faults into sag rule, demand response, decoder and led
 clean-machine: .venv/.dev ## what `make demo` and `make smoke` take with nothing installed yet; as root with 4 GB and little rights
 	$(BIN)/python -m tests.clean_machine
 
-lint: .venv/.dev ## ruff, sqlfluff, hadolint and shellcheck
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+# A minute of work, so only after a change.
+.cache/sql-linted: .venv/.dev pyproject.toml $(shell find dbt_ami -name '*.sql' -not -path '*/target/*')
 	AMI_DATA_DIR=$(CURDIR)/.venv/lint $(BIN)/sqlfluff lint --processes 0 --disable-progress-bar \
 		dbt_ami/models dbt_ami/tests
+	@mkdir -p .cache && touch $@
+
+lint: .venv/.dev .cache/sql-linted ## ruff, sqlfluff, hadolint and shellcheck
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/hadolint infra/Dockerfile infra/worker/Dockerfile
 	$(BIN)/shellcheck --external-sources --source-path infra/scripts \
 		.ci/run infra/scripts/*.sh infra/vm/*.sh

@@ -55,6 +55,7 @@ def test_every_part_killed_comes_back_and_a_run_goes_on_without_the_daemon(
         assert f"{part} started again (pid {platform.pid(part)})" in said
 
 
+@pytest.mark.slow
 def test_older_readings_have_the_partitions_start_earlier(platform: LivePlatform) -> None:
     oldest = floor_hour(datetime.now(UTC)) - timedelta(days=2)
     before = platform.pid("code-server")
