@@ -170,7 +170,7 @@ clean-data: ## remove everything local runs have written (.ami)
 	@touch $@
 
 .venv/.runtime: .venv/.uv requirements.lock pyproject.toml
-	@echo "installing the platform into .venv (about 1.4 GB; some minutes with an empty cache)"
+	@echo "installing the platform into .venv (about 1.6 GB; some minutes with an empty cache)"
 	@$(UV) pip install --compile-bytecode --requirements requirements.lock
 	@$(INSTALL_PROJECT)
 	@touch $@

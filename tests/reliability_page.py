@@ -1,4 +1,4 @@
-"""Reads the last reports of chaos and soak; gives their tables in `docs/reliability.md`.
+"""Reads the last reports of chaos, soak and the clean machine; gives their tables in `docs/reliability.md`.
 
 python -m tests.reliability_page
 """
@@ -19,7 +19,8 @@ _EVERY_MINUTES: Final = 5
 
 def rendered(page: str) -> str:
     """The page with the tables of the reports that lie in `REPORTS`."""
-    for name, table in (("chaos", chaos_table), ("soak", soak_table)):
+    tables = {"chaos": chaos_table, "soak": soak_table, "clean-machine": clean_machine_table}
+    for name, table in tables.items():
         report = REPORTS / f"{name}.json"
         if report.exists():
             block = f"<!-- {name} -->\n{table(json.loads(report.read_bytes()))}\n<!-- /{name} -->"
@@ -99,6 +100,28 @@ def _shown(value: float | None) -> str:
     if value is None:
         return ""
     return f"{value:.1f}" if isinstance(value, float) and value < 100 else f"{value:.0f}"
+
+
+def clean_machine_table(report: Mapping[str, Any]) -> str:
+    """What the two first commands took."""
+    rows = {
+        "packages installed, from a fast mirror": f"{report['installed_s']:.0f} s",
+        "downloaded": f"{report['downloaded_mb']} MB",
+        "`make demo` until Dagster, dashboard and API answer": f"{report['api_is_ready_s']:.0f} s",
+        "its stop": f"{report['stopped_within_s']:.0f} s",
+        "`make smoke`, two minutes of it in real time": f"{report['smoke_s']:.0f} s",
+        "most memory of all processes": f"{report['demo_peak_memory_mb']} MB",
+        "`.venv`": f"{report['venv_mb']} MB",
+        "what installing leaves in caches": f"{report['caches_mb']} MB",
+        "data of the demo and the smoke test": f"{report['data_mb']} MB",
+    }
+    lines = "\n".join(f"| {name} | {figure} |" for name, figure in rows.items())
+    return (
+        f"Last run, as `{report['user']}` with {report['memory_limit_gb']:.0f} GB of memory and "
+        f"two cores: demo {report['demo']}, smoke test {report['smoke']}. "
+        "<!-- from: benchmarks/reliability/clean-machine.json -->\n\n"
+        f"| what | took |\n|---|---:|\n{lines}"
+    )
 
 
 if __name__ == "__main__":
