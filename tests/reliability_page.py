@@ -1,4 +1,4 @@
-"""Reads the last reports of chaos, soak and the clean machine; gives their tables in `docs/reliability.md`.
+"""Reads the last reports of chaos, soak and the clean machine; renews `docs/reliability.md`.
 
 python -m tests.reliability_page
 """
