@@ -114,7 +114,7 @@ bench-quick: .venv/.dev ## the same on small inputs in minutes: a table, .cache/
 		--only 'ingest.*.ratio_limit' --only 'compact.*' --only 'sag.ratio_*' --only 'health.*' \
 		--only 'growth.[gic]*'
 
-chaos: .venv/.dev ## 200 faults of all kinds, 0 readings lost or doubled (10 minutes); FAULTS=n SEED=s
+chaos: .venv/.dev ## 200 faults of all kinds, 0 readings lost or doubled (about 6 minutes); FAULTS=n SEED=s
 	$(BIN)/python -m tests.chaos --faults $(or $(FAULTS),200) $(if $(SEED),--seed $(SEED))
 
 soak: .venv/.dev ## an hour at 2 000 readings/s with a kill a minute; MINUTES=n

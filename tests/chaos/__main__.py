@@ -228,7 +228,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--only", action="append", metavar="KIND", help="only these kinds")
     parser.add_argument("--list", action="store_true", help="list the kinds and end")
     parser.add_argument("--no-dashboard", action="store_true", help="leave the dashboard out")
-    parser.add_argument("--out", type=Path, help="file for the report, as JSON")
+    parser.add_argument("--out", type=Path, default=Path(".cache/chaos.json"), help="the report")
     parser.add_argument("--keep", action="store_true", help="keep all that was written")
     asked = parser.parse_args(arguments)
     if asked.list:
@@ -252,8 +252,8 @@ def main(arguments: Sequence[str]) -> int:
     def story(folder: Path) -> bool:
         report = run_chaos(folder, kinds, asked.faults, seed, has_dashboard=not asked.no_dashboard)
         report["asked"] = asked.faults
-        if asked.out:
-            asked.out.write_text(json.dumps(report, indent=2) + "\n")
+        asked.out.parent.mkdir(parents=True, exist_ok=True)
+        asked.out.write_text(json.dumps(report, indent=2) + "\n")
         for line in summarize(report):
             say(line)
         return bool(report["is_good"])
