@@ -46,8 +46,9 @@ def output_of(command: Sequence[str], environment: Mapping[str, str]) -> str:
         check=False,
     )
     if done.returncode:
-        last = (done.stdout + done.stderr)[-800:]
-        raise BenchmarkError(f"{' '.join(command[:4])} … failed: {last}")
+        # Traces end with what went wrong, some engines' messages begin with it.
+        said = (done.stdout + done.stderr)[-4000:]
+        raise BenchmarkError(f"{' '.join(command[:4])} … failed: {said}")
     return done.stdout
 
 

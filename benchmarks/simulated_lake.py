@@ -206,7 +206,7 @@ def repeat_hours(data: DataDir, count: int, samples_per_hour: int) -> None:
         con.execute(
             f"COPY (SELECT * REPLACE ({moved}, seq + {ahead * samples_per_hour} AS seq, "
             f"(event_ts + INTERVAL {ahead} HOUR)::DATE AS event_date) "
-            f"FROM read_parquet({file_list([source / name])})) "
+            f"FROM read_parquet({file_list([source / name])}, hive_partitioning = false)) "
             f"TO {text_literal(target / name)} (FORMAT parquet, COMPRESSION zstd)"
         )
         first, last = (

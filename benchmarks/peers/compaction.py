@@ -14,13 +14,11 @@ Patterns: <https://duckdb.org/docs/stable/sql/query_syntax/select#distinct-on-cl
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Final
 
-from benchmarks.peers.cost import cost_of, tell
+from benchmarks.peers.cost import tell_of_one
 from benchmarks.peers.sags import paths_of
 
 KEY: Final = ["meter_id", "event_ts", "seq"]
@@ -84,5 +82,4 @@ ENGINES: Final[dict[str, Callable[[str, str], None]]] = {
 }
 
 if __name__ == "__main__":
-    _engine, _files, _target, _repeats = sys.argv[1:]
-    tell(cost_of(partial(ENGINES[_engine], _files, _target), int(_repeats)))
+    tell_of_one(ENGINES)

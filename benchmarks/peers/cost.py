@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import gc
 import json
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -49,3 +51,13 @@ def cost_of(
 def tell(cost: dict[str, float]) -> None:
     """Print `cost` as the line that `benchmarks.processes` reads."""
     print(json.dumps(cost), flush=True)
+
+
+def tell_of_one(engines: Mapping[str, Callable[[str, str], None]]) -> None:
+    """Print the cost of the engine that the command line `ENGINE FILES_GLOB TARGET REPEATS` names.
+
+    Args:
+        engines: by name; each reads the files and writes the target.
+    """
+    engine, files, target, repeats = sys.argv[1:]
+    tell(cost_of(partial(engines[engine], files, target), int(repeats)))

@@ -17,13 +17,11 @@ Patterns: <https://openillumi.com/en/en-sql-gaps-islands-lag-cumulative-count> (
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Final
 
-from benchmarks.peers.cost import cost_of, tell
+from benchmarks.peers.cost import tell_of_one
 
 COLUMNS: Final = ["meter_id", "pole_id", "seq", "event_ts", "voltage_v"]
 LOW_V: Final = 220
@@ -173,5 +171,4 @@ ENGINES: Final[dict[str, Callable[[str, str], None]]] = {
 }
 
 if __name__ == "__main__":
-    _engine, _files, _target, _repeats = sys.argv[1:]
-    tell(cost_of(partial(ENGINES[_engine], _files, _target), int(_repeats)))
+    tell_of_one(ENGINES)

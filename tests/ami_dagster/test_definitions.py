@@ -118,6 +118,22 @@ def test_data_tests_of_dbt_are_asset_checks(built: Built) -> None:
     assert "events_of_a_meter_never_overlap" in {check.name for check in checks}
 
 
+def test_publishing_depends_on_the_last_partition_so_that_no_run_lists_all_of_history(
+    built: Built,
+) -> None:
+    [published] = [
+        asset
+        for asset in built.definitions.assets or []
+        if isinstance(asset, dg.AssetsDefinition)
+        and dg.AssetKey("published_warehouse") in asset.keys
+    ]
+    mappings = {
+        type(dep.partition_mapping)
+        for dep in published.specs_by_key[dg.AssetKey("published_warehouse")].deps
+    }
+    assert mappings == {dg.LastPartitionMapping}
+
+
 def test_the_published_warehouse_is_stale_after_15_minutes(built: Built) -> None:
     policy = graph(built).get(dg.AssetKey("published_warehouse")).freshness_policy
     assert policy is not None

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import duckdb
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from ami_contract.lake import DataDir
@@ -71,6 +72,9 @@ def test_repeated_hours_count_on_in_seq_and_time(tmp_path: Path) -> None:
             """
         ).fetchall()
     assert steps == [(1, 10.0, True), (None, None, True)]
+
+    files = sorted(data.readings.glob("*/*/readings-*.parquet"))
+    assert len({tuple(pq.read_schema(file).names) for file in files}) == 1
 
     part = DataDir(tmp_path / "part")
     assert linked_lake(part, data, 3) == 3 * 720

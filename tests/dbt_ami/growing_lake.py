@@ -50,7 +50,7 @@ RESTATED = (
 
 
 def land_rows(data: DataDir, rows: Iterable[Row], segment: str, minute: int) -> None:
-    """Land the rows as one segment per hour and compact these hours."""
+    """Land the rows as one segment per hour and compact these hours, `minute` minutes after NOW."""
     hours: dict[datetime, list[Row]] = defaultdict(list)
     for row in rows:
         hours[floor_hour(row["event_ts"])].append(row)

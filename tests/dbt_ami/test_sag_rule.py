@@ -10,37 +10,23 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 import pytest
 
-from ami_contract.lake import DataDir, floor_hour
-from ami_contract.reading import ROW_SCHEMA
+from ami_contract.lake import DataDir
 from ami_contract.registry import REGISTRY_SCHEMA
-from ami_store.lake import compact_hour, compaction_connection, land
 from ami_store.registry import write_registry
 
-from .conftest import NOW, assert_same_rows, run_dbt
+from .conftest import assert_same_rows, run_dbt
+from .growing_lake import land_rows
 from .reference import HOUR_US, Reference, us
 from .sag_stories import Row, stories
 
 EXACT = {"duration_s", "min_voltage_v", "min_voltage_pu"}
 EARLY, LATE, REGISTRY = stories(1, 150)
-
-
-def land_rows(data: DataDir, rows: list[Row], name: str, now: datetime) -> None:
-    """Land `rows` and compact their hours."""
-    hours: dict[datetime, list[Row]] = defaultdict(list)
-    for row in rows:
-        hours[floor_hour(row["event_ts"])].append(row)
-    con = compaction_connection()
-    for hour, of_hour in hours.items():
-        land(data, hour, name, pa.Table.from_pylist(of_hour, schema=ROW_SCHEMA))
-        compact_hour(data, hour, now=now, con=con)
-    con.close()
 
 
 def build(data: DataDir) -> None:
@@ -210,7 +196,7 @@ def check_rule(con: duckdb.DuckDBPyConnection, expected: Expected) -> None:
 
 def write_early(data: DataDir) -> None:
     """A lake with what came early."""
-    land_rows(data, EARLY, "early", NOW)
+    land_rows(data, EARLY, "early", 0)
     write_registry(data.registry, pa.Table.from_pylist(REGISTRY, schema=REGISTRY_SCHEMA))
 
 
@@ -235,7 +221,7 @@ def test_events_on_the_limits_equal_brute_force(data: DataDir) -> None:
 
 
 def test_late_readings_move_split_and_join_events_as_brute_force_does(data: DataDir) -> None:
-    land_rows(data, LATE, "late", NOW + timedelta(minutes=5))
+    land_rows(data, LATE, "late", 5)
     build(data)
 
     check_built(data, EARLY + LATE)
