@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import psutil
 import pytest
@@ -25,14 +26,14 @@ KEYS = """{ assetNodeOrError(assetKey: {path: ["raw_meter_readings"]}) {
   ... on AssetNode { partitionKeys } } }"""
 
 
-@pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LivePlatform]:
-    """One `ami up` for all tests here."""
-    with live(tmp_path_factory.mktemp("up")) as running:
+@pytest.fixture
+def platform(tmp_path: Path) -> Iterator[LivePlatform]:
+    """An `ami up` of its own."""
+    with live(tmp_path) as running:
         yield running
 
 
-def test_every_part_killed_comes_back_and_a_run_goes_on_without_the_daemon(
+def test_every_part_killed_comes_back_and_a_stop_asked_for_twice_leaves_no_process(
     platform: LivePlatform,
 ) -> None:
     hour = floor_hour(datetime.now(UTC)) - HOUR
@@ -54,20 +55,6 @@ def test_every_part_killed_comes_back_and_a_run_goes_on_without_the_daemon(
         assert f"{part} ended with status -9" in said
         assert f"{part} started again (pid {platform.pid(part)})" in said
 
-
-@pytest.mark.slow
-def test_older_readings_have_the_partitions_start_earlier(platform: LivePlatform) -> None:
-    oldest = floor_hour(datetime.now(UTC)) - timedelta(days=2)
-    before = platform.pid("code-server")
-    (platform.data.landing / hour_folder(oldest)).mkdir(parents=True)
-    platform.wait(lambda: platform.pid("code-server") not in (None, before))
-    platform.wait(
-        lambda: partition_key(oldest) in json.dumps(platform.ask(KEYS)),
-    )
-    assert f"readings from {oldest:%Y-%m-%d %H:%M} UTC on have come" in platform.log.read_text()
-
-
-def test_a_stop_leaves_no_process_even_if_asked_twice(platform: LivePlatform) -> None:
     family = psutil.Process(platform.process.pid).children(recursive=True)
     assert len(family) >= len(PARTS)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGINT):
@@ -83,3 +70,15 @@ def _works(process: psutil.Process) -> bool:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+@pytest.mark.slow
+def test_older_readings_have_the_partitions_start_earlier(platform: LivePlatform) -> None:
+    oldest = floor_hour(datetime.now(UTC)) - timedelta(days=2)
+    before = platform.pid("code-server")
+    (platform.data.landing / hour_folder(oldest)).mkdir(parents=True)
+    platform.wait(lambda: platform.pid("code-server") not in (None, before))
+    platform.wait(
+        lambda: partition_key(oldest) in json.dumps(platform.ask(KEYS)),
+    )
+    assert f"readings from {oldest:%Y-%m-%d %H:%M} UTC on have come" in platform.log.read_text()

@@ -1,7 +1,7 @@
 """Bad input to the runs: a damaged landed file, rows that fail a data test, a model that fails.
 
-Real runs over a lake that the ingest has filled; sensors are evaluated as the daemon does it. Each
-test goes on where the one before has left the platform.
+Real runs over a lake that the ingest has filled; sensors are evaluated as the daemon does it. Tests
+that act on the shared platform leave it as they found it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -131,18 +132,18 @@ class Platform:
         return query(self.data, sql).rows[0]
 
 
-@pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    """A lake that the ingest has filled, nothing built."""
-    folder = tmp_path_factory.mktemp("orchestration")
+@contextmanager
+def built_over_a_torn_file(folder: Path) -> Iterator[Platform]:
+    """A lake that the ingest has filled, both hours built after a landed file has lost its end."""
     data = DataDir(folder / "data")
     ingest(data)
     fill_lake(DataDir(folder / "spare"))
     data.registry.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(DataDir(folder / "spare").registry, data.registry)
+    torn = sorted((data.landing / "dt=2026-03-01" / "hr=15").glob("*.parquet"))[-1]
+    torn.write_bytes(torn.read_bytes()[:100])
     with pytest.MonkeyPatch.context() as patch, posts(204) as server:
-        patch.setenv("AMI_DATA_DIR", str(data.root))
-        patch.setenv("DAGSTER_HOME", str(data.dagster_home))
+        use(data, patch)
         settings = Settings(
             data_dir=data.root,
             alert_channels="webhook",
@@ -151,39 +152,59 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
         )
         home = prepare_instance(settings)
         with instance_of(home) as instance:
-            yield Platform(data, build_definitions(settings), instance, server)
+            platform = Platform(data, build_definitions(settings), instance, server)
+            tags = {**Stretch(HOUR, SECOND).tags, "ami/reason": "hour closed"}
+            run = platform.run("refresh_hours", tags)
+            assert run.status == dg.DagsterRunStatus.SUCCESS
+            assert run.tags["ami/events"] == "1"
+            assert platform.told() == [
+                ("check_failed", "alert", ["compacted_readings:landed_files_are_whole"])
+            ]
+            yield platform
 
 
-@pytest.fixture(autouse=True)
-def environment(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What dbt's process and the instance need."""
-    monkeypatch.setenv("AMI_DATA_DIR", str(platform.data.root))
-    monkeypatch.setenv("DAGSTER_HOME", str(platform.data.dagster_home))
+def use(data: DataDir, patch: pytest.MonkeyPatch) -> None:
+    """Give dbt's process and the instance their folder."""
+    patch.setenv("AMI_DATA_DIR", str(data.root))
+    patch.setenv("DAGSTER_HOME", str(data.dagster_home))
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """The platform that the tests of this file share."""
+    with built_over_a_torn_file(tmp_path_factory.mktemp("orchestration")) as found:
+        yield found
+
+
+@pytest.fixture
+def platform(shared: Platform, monkeypatch: pytest.MonkeyPatch) -> Platform:
+    """The shared platform, with its environment."""
+    use(shared.data, monkeypatch)
+    return shared
+
+
+@pytest.fixture
+def own_platform(tmp_path: Path) -> Iterator[Platform]:
+    """Another one, for a test that does not put it back."""
+    with built_over_a_torn_file(tmp_path) as found:
+        yield found
 
 
 def test_a_damaged_landed_file_goes_aside_and_the_rest_of_its_hour_is_built(
     platform: Platform,
 ) -> None:
-    torn = sorted((platform.data.landing / "dt=2026-03-01" / "hr=15").glob("*.parquet"))[-1]
-    torn.write_bytes(torn.read_bytes()[:100])
-    tags = {**Stretch(HOUR, SECOND).tags, "ami/reason": "hour closed"}
-    run = platform.run("refresh_hours", tags)
-    assert run.status == dg.DagsterRunStatus.SUCCESS
     [found] = quarantined(platform.data)
     assert (found.hour, found.rows) == (SECOND, 600)
     assert found.reason
     assert platform.readings() == (1800, 1800)
     assert platform.events() == GOOD_EVENTS
-    assert run.tags["ami/events"] == "1"
-    assert platform.told() == [
-        ("check_failed", "alert", ["compacted_readings:landed_files_are_whole"])
-    ]
 
 
 @pytest.mark.slow
 def test_the_command_that_the_check_names_brings_exactly_that_hour_back(
-    platform: Platform,
+    own_platform: Platform,
 ) -> None:
+    platform = own_platform
     [found] = quarantined(platform.data)
     program, *arguments = found.remedy.split()
     assert program == "ami"
