@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from support import fill_lake
 from xdist.scheduler import LoadFileScheduling
 
@@ -37,6 +38,9 @@ LONGEST = (
     "dbt_ami/test_demand_response.py",
 )
 
+# How long an example takes depends on what else runs.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 # Session fixtures that take tens of seconds and serve several files of a folder.
 SHARED = {
@@ -76,8 +80,8 @@ def group(file: str) -> str:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """`--numprocesses auto`: one more than processors, as a fifth of the time is waiting."""
-    return (os.cpu_count() or 1) + 1
+    """`--numprocesses auto`: two more than processors, as a fifth of the time is waiting."""
+    return (os.cpu_count() or 1) + 2
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -238,7 +238,7 @@ def bill_of(scenario: Scenario) -> Estimate:
     return estimate(scenario, REAL_PRICES, REAL)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(SCENARIOS, st.integers(1, 10**6), st.floats(0, 400))
 def test_more_of_anything_never_costs_less(scenario: Scenario, more: int, days: float) -> None:
     usd = bill_of(scenario).usd * (1 - 1e-9)
@@ -250,7 +250,7 @@ def test_more_of_anything_never_costs_less(scenario: Scenario, more: int, days: 
     assert bill_of(replace(scenario, api_requests_per_day=10_000 + more)).usd >= usd
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(1, 10**7), st.sampled_from(WriteMethod))
 def test_arrow_never_costs_more_than_batches_nor_batches_than_single_readings(
     meters: int, method: WriteMethod

@@ -18,7 +18,7 @@ def test_what_cannot_be_read_waits() -> None:
     assert waiting.tolist() == [5, 7, 4, 0]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(1, 50), st.floats(1.1, 5), st.integers(10, 2000))
 def test_a_backlog_drains_in_backlog_over_spare_capacity(
     rate: int, headroom: float, outage_s: int
@@ -31,7 +31,7 @@ def test_a_backlog_drains_in_backlog_over_spare_capacity(
     assert drain_s - 1e-6 <= found.drained_after_s <= drain_s + 1 + 1e-6
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.floats(1.1, 4), st.integers(20, 2000))
 def test_no_reading_waits_longer_than_the_outage(headroom: float, outage_s: int) -> None:
     found = outage(100, 100 * headroom, outage_s)
@@ -67,7 +67,7 @@ def test_messages_are_served_in_order_by_the_first_free_core() -> None:
     assert fifo_waits([0, 1, 2, 10], 3, 2) == [3, 3, 4, 3]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(1, 300), st.integers(1, 8), st.floats(0.001, 0.05))
 def test_the_last_of_a_burst_waits_for_all_before_it(
     gateways: int, servers: int, service_s: float

@@ -365,9 +365,7 @@ def reference(rows: list[Row]) -> dict[tuple[Any, ...], tuple[Any, ...]]:
     return found
 
 
-@settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(batches=st.lists(st.lists(copies_of_readings, min_size=1, max_size=8), max_size=4))
 def test_compaction_in_any_order_of_arrival_equals_the_reference(
     batches: list[list[Row]], tmp_path_factory: pytest.TempPathFactory

@@ -593,7 +593,7 @@ def is_inside(moment: int | None, cuts: tuple[int, int] | None) -> bool:
 CUTS = st.none() | st.tuples(st.integers(0, 40), st.integers(41, 2200))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(samples=fleets(), cuts=CUTS)
 def test_with_truth_any_fleet_balances_as_its_fates_say(
     samples: list[Sample], cuts: tuple[int, int] | None
@@ -615,7 +615,7 @@ def test_with_truth_any_fleet_balances_as_its_fates_say(
     assert ledger.problems == []
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(samples=fleets(), cuts=CUTS)
 def test_without_truth_any_fleet_balances_by_its_holes(
     samples: list[Sample], cuts: tuple[int, int] | None
@@ -651,7 +651,7 @@ def test_without_truth_any_fleet_balances_by_its_holes(
     assert ledger.problems == []
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(samples=fleets(), cut_s=st.integers(1, 1500))
 def test_adjoining_windows_add_up_to_the_whole(samples: list[Sample], cut_s: int) -> None:
     timed = [s for s in samples if s.fate not in ("unreadable", "refused_without_time")]

@@ -453,7 +453,7 @@ def agree(messages: list[Message]) -> None:
         orjson.dumps([refusal.meter_id, refusal.pole_id, refusal.seq, refusal.detail])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(near_valid_message(), min_size=1, max_size=4))
 @example([message(as_json(reading(1), reading(2, seq=1.5))), message(as_json(FULL))])
 def test_the_fast_path_and_the_exact_judge_agree(messages: list[Message]) -> None:
@@ -542,7 +542,7 @@ def is_empty_batch(item: Message) -> bool:
         return False
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.builds(message, PAYLOADS, CLAIMS), min_size=1, max_size=4))
 def test_any_bytes_are_accounted_for_and_never_stop_the_batch(messages: list[Message]) -> None:
     good = message(as_json(reading(1), reading(2)), identity="good")
@@ -559,7 +559,7 @@ def test_any_bytes_are_accounted_for_and_never_stop_the_batch(messages: list[Mes
         assert places[index] >= 1 or is_empty_batch(item)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.builds(reading, st.integers(0, 99)) | st.just(None) | st.just(3), max_size=12))
 def test_every_element_of_an_array_is_either_stored_or_refused(items: list[Any]) -> None:
     found = judge(message(json.dumps(items).encode()))

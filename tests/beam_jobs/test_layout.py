@@ -291,7 +291,7 @@ def test_killed_at_any_change_of_the_disk_every_reading_stays_there_once(tmp_pat
     assert step > 8
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(
         st.one_of(

@@ -39,7 +39,7 @@ def written(draw: st.DrawFn) -> tuple[str, datetime]:
     return text, seen
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(written(), min_size=1, max_size=5))
 def test_texts_read_as_python_reads_them(pairs: list[tuple[str, datetime]]) -> None:
     found = parse_timestamps(pa.array([text for text, _ in pairs])).to_pylist()
@@ -106,7 +106,7 @@ def test_distant_years_are_null_in_columns_and_exact_for_the_judge(
     assert parse_timestamp(text) == instant
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.datetimes(timezones=zones))
 def test_no_year_of_the_calendar_wraps_around(instant: datetime) -> None:
     text = instant.isoformat()
@@ -137,7 +137,7 @@ def edited(draw: st.DrawFn) -> str:
     return "".join(text).ljust(19, "0") + "Z"
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.lists(edited(), min_size=1, max_size=4))
 def test_texts_that_end_in_z_are_taken_exactly_where_the_pattern_takes_them(
     texts: list[str],

@@ -387,4 +387,4 @@ class SubscriptionHistory(RuleBasedStateMachine):
 
 
 TestSubscriptionHistory = SubscriptionHistory.TestCase
-TestSubscriptionHistory.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestSubscriptionHistory.settings = settings(max_examples=150, stateful_step_count=40)

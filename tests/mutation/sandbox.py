@@ -16,7 +16,9 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, Final, NoReturn
+
+from hypothesis import Phase, settings
 
 from .faults import Mutant, Outcome
 from .modules import PythonModule
@@ -29,6 +31,14 @@ _REFUSED = re.compile(
     r"|(Parser|Binder|Catalog|Conversion)Exception"
 )
 _TICK_S = 0.02
+
+# The same examples for each mutant, and the first that fails ends it.
+_AS_GIVEN: Final[dict[str, Any]] = {
+    "derandomize": True,
+    "database": None,
+    "deadline": None,
+    "phases": (Phase.explicit, Phase.generate),
+}
 
 
 @dataclass
@@ -126,14 +136,15 @@ class Judges:
             sys.path[:] = [str(sandbox), *(p for p in sys.path if Path(p or ".") != ROOT)]
             for name in [name for name in sys.modules if name.split(".")[0] == "tests"]:
                 del sys.modules[name]
-            if "hypothesis" in sys.modules:
-                _as_given()
             import pytest
+
+            settings.register_profile("mutation", **_AS_GIVEN)
 
             status = pytest.main(
                 [
                     *("-x", "-q", "-m", "not slow", "--tb=short", "-p", "no:cacheprovider"),
                     *("-p", "no:randomly", "--rootdir", str(sandbox)),
+                    *("--hypothesis-profile", "mutation"),
                     *("-c", str(sandbox / "pyproject.toml"), "--basetemp", str(sandbox / ".tmp")),
                     *self.module.tests,
                 ]
@@ -149,20 +160,6 @@ def _put(path: Path, text: str) -> None:
     path.write_text(text)
     for compiled in path.parent.glob(f"__pycache__/{path.stem}.*"):
         compiled.unlink()
-
-
-def _as_given() -> None:
-    """The same examples for each mutant, and the first that fails ends it."""
-    from hypothesis import Phase, settings
-
-    settings.register_profile(
-        "mutation",
-        derandomize=True,
-        database=None,
-        deadline=None,
-        phases=(Phase.explicit, Phase.generate),
-    )
-    settings.load_profile("mutation")
 
 
 def _ended(run: _Run, limit_s: float) -> Outcome | None:
