@@ -134,6 +134,7 @@ class Answering:
     ) -> None:
         self.warehouse = warehouse
         self.cache = BodyCache(cache_bytes)
+        self._kept_of = ""
         self._metrics = metrics
         self._timeout_s = timeout_s
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="question")
@@ -175,6 +176,10 @@ class Answering:
         options = list(request.query_params.multi_items())
         with ExitStack() as stack:
             snapshot = stack.enter_context(self.warehouse.lease())
+            if snapshot.id != self._kept_of:
+                # Nobody will ask for answers of the one before.
+                self.cache.clear()
+                self._kept_of = snapshot.id
             key = (snapshot.id, volatile, address, media_type, tuple(sorted(question.items())))
             etag = _etag(key)
             if revalidates and _holds(request.headers.get("if-none-match"), etag):

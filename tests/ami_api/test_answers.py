@@ -99,6 +99,24 @@ def test_an_etag_holds_until_the_next_publication(
     assert len(again.json()["poles"]) == 2
 
 
+def test_answers_of_a_snapshot_are_let_go_of_with_it(
+    tmp_path: Path, serve: Callable[..., TestClient]
+) -> None:
+    data = DataDir(tmp_path / "data")
+    publish_small(data)
+    client = serve(data)
+    answering = client.app.state.answering  # type: ignore[attr-defined]
+    for address in ("/poles", f"/pole/p1/timeseries?{DAY}", "/dr/events"):
+        client.get(address)
+    held_of_three = answering.cache.held_bytes
+
+    publish_small(data)
+    assert answering.warehouse.refresh()
+    client.get("/dr/events")
+
+    assert 0 < answering.cache.held_bytes < held_of_three / 2
+
+
 def test_long_answers_are_gzipped_for_those_who_take_it(api: TestClient) -> None:
     address = f"/pole/p1/timeseries?{DAY}"
     plain = api.get(address, headers={"Accept-Encoding": "identity"})
