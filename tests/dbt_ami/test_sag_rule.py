@@ -14,7 +14,6 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
-import pytest
 
 from ami_contract.lake import DataDir
 from ami_contract.registry import REGISTRY_SCHEMA
@@ -200,15 +199,6 @@ def write_early(data: DataDir) -> None:
     write_registry(data.registry, pa.Table.from_pylist(REGISTRY, schema=REGISTRY_SCHEMA))
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> DataDir:
-    """A lake with what came early, built."""
-    folder = DataDir(tmp_path_factory.mktemp("sag"))
-    write_early(folder)
-    build(folder)
-    return folder
-
-
 def check_built(data: DataDir, stored: list[Row]) -> None:
     """The same, of a warehouse that is not open."""
     with duckdb.connect(str(data.warehouse), read_only=True) as con:
@@ -216,14 +206,15 @@ def check_built(data: DataDir, stored: list[Row]) -> None:
         check_rule(con, expected_of(stored))
 
 
-def test_events_on_the_limits_equal_brute_force(data: DataDir) -> None:
+def test_events_on_the_limits_and_what_late_readings_make_of_them_equal_brute_force(
+    data: DataDir,
+) -> None:
+    write_early(data)
+    build(data)
     check_built(data, EARLY)
 
-
-def test_late_readings_move_split_and_join_events_as_brute_force_does(data: DataDir) -> None:
     land_rows(data, LATE, "late", 5)
     build(data)
-
     check_built(data, EARLY + LATE)
 
 
