@@ -51,13 +51,22 @@ SHARED = {
 }
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Order whole files; within a file the order stays."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--reversed`."""
+    parser.addoption(
+        "--reversed", action="store_true", help="last tests first, which none of them must notice"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Order whole files; within a file the order stays, or is turned round."""
 
     def rank(item: pytest.Item) -> int:
         name = item.nodeid.split("::")[0].removeprefix("tests/")
         return LONGEST.index(name) if name in LONGEST else len(LONGEST)
 
+    if config.getoption("--reversed"):
+        items.reverse()
     items.sort(key=rank)
 
 
